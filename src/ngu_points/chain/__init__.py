@@ -1,0 +1,1 @@
+"""Read the chain: contract kinds, decoding (pure), JSON-RPC. It reads; it does not follow."""

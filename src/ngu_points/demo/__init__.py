@@ -1,0 +1,1 @@
+"""A local chain with traffic, so that the pipeline can be watched without a network."""

@@ -1,0 +1,1 @@
+"""Run the pipeline on one machine: one process, files in one directory."""

@@ -1,0 +1,1 @@
+"""What events mean. Pure: no I/O, no clock, no randomness."""

@@ -1,0 +1,150 @@
+"""What is known complete, and how far processing may go.
+
+The monitor announces every block range it has read with a coverage record on each stream: how
+many events it found there and a digest over them. A range counts when all that was announced has
+arrived; the streams may bring events and records late, twice and in any order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ngu_points.engine.events import Bool, Events, Kind, Rejected
+
+BATCH, STAKING = "batch", "staking"
+STREAMS = (BATCH, STAKING)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Covered:
+    """A block range as read from the chain: all its events, and what could not be decoded."""
+
+    from_block: int
+    to_block: int
+    parent_hash: bytes  # of from_block
+    last_hash: bytes  # of to_block
+    timestamp: int  # of to_block
+    events: Events
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """One stream's record of a range: what was announced for it. A later sequence supersedes."""
+
+    stream: str
+    sequence: int
+    from_block: int
+    to_block: int
+    parent_hash: bytes
+    last_hash: bytes
+    timestamp: int
+    count: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """What travels on a stream: events of its kinds, dead letters, coverage records."""
+
+    stream: str
+    events: Events
+    rejected: tuple[Rejected, ...]
+    coverage: tuple[Coverage, ...]
+
+
+def of_stream(events: Events, stream: str) -> Bool:
+    """Which events belong to a stream: stakes and unstakes to one, all others to the other."""
+    staking: Bool = events.kind >= Kind.STAKE
+    return staking if stream == STAKING else ~staking
+
+
+def digest(events: Events, rejected: Sequence[Rejected]) -> bytes:
+    """SHA-256 over (block, log index, transaction hash, block hash), 80 bytes each, sorted.
+
+    `events` are in position order.
+    """
+    rows = np.empty((len(events), 80), np.uint8)
+    rows[:, 0:8] = events.block.astype(">i8").view(np.uint8).reshape(-1, 8)
+    rows[:, 8:16] = events.log_index.astype(">i8").view(np.uint8).reshape(-1, 8)
+    rows[:, 16:48] = events.tx_hash
+    rows[:, 48:80] = events.block_hash
+    if not rejected:
+        return hashlib.sha256(rows.tobytes()).digest()
+    packed = rows.tobytes()
+    items = [packed[i : i + 80] for i in range(0, len(packed), 80)]
+    items += [
+        r.block.to_bytes(8, "big") + r.log_index.to_bytes(8, "big") + r.tx_hash + r.block_hash
+        for r in rejected
+    ]
+    return hashlib.sha256(b"".join(sorted(items))).digest()
+
+
+def announce(covered: Covered, sequence: int) -> list[Delivery]:
+    """What the monitor sends for a range: on each stream its events, then its record."""
+    sent = []
+    for stream in STREAMS:
+        events = covered.events.take(of_stream(covered.events, stream))
+        rejected = tuple(r for r in covered.rejected if r.stream == stream)
+        record = Coverage(
+            stream,
+            sequence,
+            covered.from_block,
+            covered.to_block,
+            covered.parent_hash,
+            covered.last_hash,
+            covered.timestamp,
+            len(events) + len(rejected),
+            digest(events, rejected),
+        )
+        sent.append(Delivery(stream, events, rejected, (record,)))
+    return sent
+
+
+def ready_through(
+    records: Sequence[Coverage], position: int, arrived: Callable[[Coverage], bool]
+) -> Coverage | None:
+    """The record that ends where both streams are contiguous and complete beyond `position`.
+
+    `records` are all that reach beyond the position; `arrived` tells whether what a record
+    announces is there. None where nothing new is ready.
+    """
+    reach = min(
+        _reach([r for r in records if r.stream == stream], position, arrived) for stream in STREAMS
+    )
+    ends = [r for r in records if position < r.to_block <= reach]
+    return max(ends, key=lambda r: (r.to_block, r.sequence), default=None)
+
+
+def _reach(
+    records: Sequence[Coverage], position: int, arrived: Callable[[Coverage], bool]
+) -> int:
+    """The last block up to which one stream is contiguous and complete."""
+    while True:
+        here = [r for r in records if r.from_block <= position + 1 <= r.to_block]
+        if not here:
+            return position
+        newest = max(here, key=lambda r: r.sequence)
+        if not arrived(newest):
+            return position
+        later = [r.from_block for r in records
+                 if r.sequence > newest.sequence and position + 1 < r.from_block]  # fmt: skip
+        position = min([newest.to_block, *(b - 1 for b in later)])
+
+
+def gaps(records: Sequence[Coverage], start: int, end: int) -> list[tuple[str, int, int]]:
+    """Block ranges of [start, end] that no record covers, per stream."""
+    missing = []
+    for stream in STREAMS:
+        block = start
+        for r in sorted((r for r in records if r.stream == stream), key=lambda r: r.from_block):
+            if r.from_block > block and block <= end:
+                missing.append((stream, block, min(r.from_block - 1, end)))
+            block = max(block, r.to_block + 1)
+        if block <= end:
+            missing.append((stream, block, end))
+    return missing

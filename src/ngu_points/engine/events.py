@@ -1,0 +1,140 @@
+"""Events as typed columns: what the chain said, one row an event, in position order.
+
+Token ids are uint256. A column of ids is int64 while every id and every end of a range stays
+below 2**62 (`NARROW`), so that sums of two cannot wrap; one wider value makes the whole column
+an object column of Python integers. Every algorithm of the engine takes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
+Ints = npt.NDArray[Any]  # int64, or object holding Python integers
+"""A column of token ids or quantities: int64, or object where one value needs more."""
+
+NARROW = 2**62
+MAX_TOKEN = 2**256 - 1
+ZERO_ADDRESS = bytes(20)
+
+
+class Kind(IntEnum):
+    """What an event does to a range of tokens."""
+
+    MINT = 0
+    BURN = 1
+    TRANSFER = 2
+    STAKE = 3
+    UNSTAKE = 4
+
+
+TYPES = ("BatchMint", "BatchBurn", "BatchTransfer", "Stake", "Unstake")
+"""The specification's name of each `Kind`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Events:
+    """n events. Addresses are uint8[n, 20], hashes uint8[n, 32], the rest has shape [n]."""
+
+    kind: U8
+    block: I64
+    tx_index: I64
+    log_index: I64  # block-wide
+    timestamp: I64  # block time, seconds
+    sender: U8  # from; the account of a stake or unstake; zero on a mint
+    recipient: U8  # to; zero on a burn, a stake and an unstake
+    first: Ints
+    quantity: Ints  # at least 1
+    contract: U8
+    block_hash: U8
+    tx_hash: U8
+
+    def __len__(self) -> int:
+        return len(self.block)
+
+    def take(self, rows: Any) -> Events:
+        """The rows that an index array, a mask or a slice selects."""
+        return Events(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def sorted(self) -> Events:
+        """In position order: block, then log index."""
+        order = np.lexsort((self.log_index, self.block))
+        if np.array_equal(order, np.arange(len(order))):
+            return self
+        return self.take(order)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A real log of a configured event that cannot be an event: a dead letter, with its reason."""
+
+    block: int
+    log_index: int
+    tx_index: int
+    timestamp: int
+    tx_hash: bytes
+    block_hash: bytes
+    contract: bytes
+    stream: str  # "batch" or "staking"
+    reason: str
+    raw: bytes  # the log as the node sent it
+
+
+def concat(parts: Sequence[Events]) -> Events:
+    """One after the other; wide if one part is wide."""
+    if not parts:
+        return empty()
+    return Events(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Events)))
+
+
+def empty(n: int = 0) -> Events:
+    """n rows of zeros (none by default), to be filled in."""
+    i64 = np.zeros(n, np.int64)
+    return Events(
+        kind=np.zeros(n, np.uint8),
+        block=i64.copy(),
+        tx_index=i64.copy(),
+        log_index=i64.copy(),
+        timestamp=i64.copy(),
+        sender=np.zeros((n, 20), np.uint8),
+        recipient=np.zeros((n, 20), np.uint8),
+        first=i64.copy(),
+        quantity=i64.copy(),
+        contract=np.zeros((n, 20), np.uint8),
+        block_hash=np.zeros((n, 32), np.uint8),
+        tx_hash=np.zeros((n, 32), np.uint8),
+    )
+
+
+def ids_column(values: Sequence[int], *, ends: Sequence[int] = ()) -> Ints:
+    """A column of `values`: int64 if they and `ends` all stay below `NARROW`, else object."""
+    wide = any(v >= NARROW for v in values) or any(v >= NARROW for v in ends)
+    if wide:
+        column = np.empty(len(values), object)
+        column[:] = values
+        return column
+    return np.array(values, np.int64)
+
+
+def event_id(block: int, tx_hash: bytes, log_index: int) -> str:
+    """`{blockNumber}-{txHash}-{logIndex}`, the specification's id."""
+    return f"{block}-0x{tx_hash.hex()}-{log_index}"
+
+
+def ids(events: Events) -> list[str]:
+    """The id of each event."""
+    packed = events.tx_hash.tobytes().hex()
+    return [
+        f"{block}-0x{packed[64 * row : 64 * row + 64]}-{log}"
+        for row, (block, log) in enumerate(
+            zip(events.block.tolist(), events.log_index.tolist(), strict=True)
+        )
+    ]

@@ -1,0 +1,104 @@
+"""The fingerprint: SHA-256 over the state in canonical bytes. docs/fingerprint.md defines them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from ngu_points.engine import facts
+from ngu_points.engine.events import I64, U8, Ints
+from ngu_points.engine.feast import FeastDay
+from ngu_points.engine.rules import Rules
+from ngu_points.engine.runs import NOBODY, Runs
+from ngu_points.engine.state import State, among
+
+VERSION = b"ngu-points fingerprint 1\n"
+ESCAPE = b"\xff" * 8
+
+
+def fingerprint(
+    state: State, days: Sequence[tuple[FeastDay, bytes]], rules: Rules, chain_id: int
+) -> str:
+    """64 hex digits. `days` are all closed feast days with `shares_digest` of each, in order."""
+    sha = hashlib.sha256(VERSION)
+    sha.update(u64(chain_id) + u64(state.block) + u64(state.timestamp))
+    sha.update(u64(len(state.runs)) + _runs(state.runs, state.wallets.address))
+    earns = ~among(state.wallets.address, rules.earns_nothing)
+    now = facts.at_time(state.wallets.facts, state.runs, rules, earns, state.timestamp)
+    by_address = np.lexsort(state.wallets.address.T[::-1])
+    for season, columns in zip(rules.seasons, now, strict=True):
+        some = by_address[(columns[:, by_address] != 0).any(axis=0)]
+        sha.update(_text(season.name) + u64(len(some)))
+        sha.update(_table(state.wallets.address[some], columns[:, some]))
+    sha.update(u64(len(days)))
+    for day, shares in days:
+        sha.update(u64(day.day))
+        for amount in (day.carry_in, day.emission, day.contribution, day.seconds, day.carry_out):
+            sha.update(integer(amount))
+        sha.update(shares)
+    return sha.hexdigest()
+
+
+def shares_digest(day: FeastDay, address: U8) -> bytes:
+    """SHA-256 over (address, share) of a feast day, lower address first."""
+    some = np.flatnonzero(day.share)
+    rows = _table(address[day.wallet[some]], day.share[some][np.newaxis])
+    return hashlib.sha256(rows).digest()
+
+
+def u64(value: int) -> bytes:
+    return value.to_bytes(8, "big")
+
+
+def integer(value: int) -> bytes:
+    """A non-negative integer: 8 bytes, or eight 0xff, its length in 8 bytes, its bytes."""
+    if value < 2**63:
+        return u64(value)
+    size = (value.bit_length() + 7) // 8
+    return ESCAPE + u64(size) + value.to_bytes(size, "big")
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return u64(len(data)) + data
+
+
+def _runs(runs: Runs, address: U8) -> bytes:
+    n = len(runs)
+    last = runs.end - 1
+    parts = [_words(runs.first), _words(last), _addresses(runs.owner, address),
+             _addresses(runs.staker, address), _u64s(runs.owned_since), _u64s(runs.since)]  # fmt: skip
+    return np.concatenate(parts, axis=1).tobytes() if n else b""
+
+
+def _words(ids: Ints) -> U8:
+    """Token ids as 32 big-endian bytes each, shape [n, 32]."""
+    if ids.dtype == object:
+        packed = b"".join(int(i).to_bytes(32, "big") for i in ids)
+        return np.frombuffer(packed, np.uint8).reshape(-1, 32)
+    out = np.zeros((len(ids), 32), np.uint8)
+    out[:, 24:] = _u64s(ids)
+    return out
+
+
+def _u64s(column: I64) -> U8:
+    return column.astype(">i8").view(np.uint8).reshape(-1, 8)
+
+
+def _addresses(wallet: I64, address: U8) -> U8:
+    if not len(address):
+        return np.zeros((len(wallet), 20), np.uint8)
+    return np.where((wallet != NOBODY)[:, np.newaxis], address[wallet], 0).astype(np.uint8)
+
+
+def _table(address: U8, columns: Ints) -> bytes:
+    """Rows of an address and its integers; `columns` has shape [integers, rows]."""
+    if columns.dtype != object:
+        cells = [_u64s(column) for column in columns]
+        return np.concatenate([address, *cells], axis=1).tobytes()
+    return b"".join(
+        address[row].tobytes() + b"".join(integer(int(v)) for v in columns[:, row])
+        for row in range(len(address))
+    )

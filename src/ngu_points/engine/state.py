@@ -1,0 +1,316 @@
+"""State and how it advances: events of covered blocks in, the state after them out.
+
+A `State` may be whole or the part that a batch touches: every run that overlaps or adjoins an
+event's range, every wallet those name, and all stakers where a feast day closes (`closes_day`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ngu_points.engine.events import I64, U8, Bool, Ints, Kind
+from ngu_points.engine.facts import FEAST, STAKED, Ledger, add_at, enters_custody, narrow, product
+from ngu_points.engine.feast import FeastDay, share
+from ngu_points.engine.rules import DAY, Rules
+from ngu_points.engine.runs import (
+    NOBODY,
+    Anomalies,
+    Intervals,
+    Moves,
+    Runs,
+    Staking,
+    fold,
+    join,
+    no_anomalies,
+    no_intervals,
+    no_runs,
+    splice,
+    touched,
+)
+
+NEVER = -10
+"""A day before all days, for wallets that never staked."""
+OPEN = 2**31
+"""Stands for "still staked" among last days."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wallets:
+    """n wallets: `facts` has shape [seasons, facts, n], `address` uint8[n, 20], the rest [n]."""
+
+    address: U8
+    facts: Ints
+    held: Ints  # tokens owned and not staked now
+    staked: Ints  # tokens staked now
+    total_staked: Ints  # tokens ever staked
+    stake_weight: Ints  # weight staked now
+    day_seconds: Ints  # weighted staked seconds of the open feast day are this + weight × DAY
+    last_stake: I64
+    last_unstake: I64
+    streak_start: I64  # day on which the present or last run of staked days began
+    streak_last: I64  # its last day; not used while tokens are staked
+    updated: I64
+
+    def __len__(self) -> int:
+        return len(self.address)
+
+    def take(self, rows: Any) -> Wallets:
+        rest = [getattr(self, f.name)[rows] for f in fields(self)[2:]]
+        return Wallets(self.address[rows], self.facts[..., rows], *rest)
+
+    def streak(self, timestamp: int) -> I64:
+        """Consecutive UTC days with a token staked, up to the day of `timestamp`."""
+        today = timestamp // DAY
+        now = self.staked > 0
+        last = np.where(now, today, self.streak_last)
+        return np.where(last >= today - 1, last - self.streak_start + 1, 0)
+
+
+def no_wallets(rules: Rules, address: U8) -> Wallets:
+    """Wallets that nothing has happened to yet."""
+    n = len(address)
+    zero = np.zeros(n, np.int64)
+    never = np.full(n, NEVER, np.int64)
+    facts = np.zeros((len(rules.seasons), STAKED + len(rules.tier_starts), n), np.int64)
+    return Wallets(address, facts, zero, zero, zero, zero, zero, zero, zero, never, never, zero)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What all events up to and including `block` have led to; `timestamp` is that block's.
+
+    `day` is the open feast day, None before the first event; its `carry` and `contribution` are
+    micro-points.
+    """
+
+    runs: Runs
+    wallets: Wallets
+    block: int = -1
+    timestamp: int = 0
+    day: int | None = None
+    carry: int = 0
+    contribution: int = 0
+
+
+def no_state(rules: Rules) -> State:
+    return State(no_runs(), no_wallets(rules, np.zeros((0, 20), np.uint8)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Advanced:
+    """The state after the events, the feast days that closed, and what the fold found."""
+
+    state: State
+    days: tuple[FeastDay, ...]
+    intervals: Intervals
+    anomalies: Anomalies
+
+
+def closes_day(state: State, moves: Moves, timestamp: int) -> bool:
+    """Whether a feast day closes on the way: then all stakers must be in the state."""
+    first = state.day
+    if first is None:
+        if not len(moves):
+            return False
+        first = int(moves.timestamp[0]) // DAY
+    return timestamp // DAY > first
+
+
+def advance(state: State, moves: Moves, rules: Rules, block: int, timestamp: int) -> Advanced:
+    """Apply all events of the blocks up to `block`, whose time is `timestamp`.
+
+    `moves` are in position order and later than the state. How the blocks are cut into calls
+    makes no difference to the result.
+    """
+    work = _Work(state, rules)
+    days = moves.timestamp // DAY
+    cuts = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(moves)]
+    for low, high in pairwise(cuts):
+        if low < high:
+            work.close_days(int(days[low]))
+            work.fold(moves.take(slice(low, high)), low)
+    work.close_days(timestamp // DAY)
+    return Advanced(
+        work.state(block, timestamp), tuple(work.closed), work.intervals, work.anomalies
+    )
+
+
+class _Work:
+    """A state being advanced: the columns are this object's own and change in place."""
+
+    def __init__(self, state: State, rules: Rules) -> None:
+        wallets = state.wallets
+        self.earns = ~among(wallets.address, rules.earns_nothing)
+        contract = among(wallets.address, rules.staking_contracts)
+        self.staking = Staking(contract, rules.custody)
+        self.rules = rules
+        self.before = state
+        self.runs = state.runs
+        self.columns = {
+            f.name: getattr(wallets, f.name).copy() for f in fields(Wallets) if f.name != "facts"
+        }
+        self.ledger = Ledger(wallets.facts, rules, self.earns)
+        self.day, self.carry, self.contribution = state.day, state.carry, state.contribution
+        self.closed: list[FeastDay] = []
+        self.intervals = no_intervals()
+        self.anomalies = no_anomalies()
+
+    def state(self, block: int, timestamp: int) -> State:
+        columns = {name: narrow(column) for name, column in self.columns.items()}
+        runs = Runs(*(narrow(getattr(self.runs, f.name)) for f in fields(Runs)))
+        return State(
+            runs,
+            Wallets(facts=self.ledger.facts(), **columns),
+            block,
+            timestamp,
+            self.day,
+            self.carry,
+            self.contribution,
+        )
+
+    def add(self, name: str, wallet: I64, amount: Ints) -> None:
+        self.columns[name] = add_at(self.columns[name], wallet, amount)
+
+    def fold(self, moves: Moves, offset: int) -> None:
+        """Apply the events of one UTC day."""
+        if self.day is None:
+            self.day = int(moves.timestamp[0]) // DAY
+        rows = touched(self.runs, moves.first, moves.end)
+        old = self.runs.take(rows)
+        folded = fold(old, moves, self.staking)
+        self.runs = splice(self.runs, rows, folded.runs)
+        closed = folded.intervals
+        weight = self.rules.weights.of(closed.first, closed.end)
+        self.ledger.accrue(closed.wallet, closed.staked, weight, closed.since, closed.until)
+        self.ledger.count(moves, closed, self.staking)
+        self._streaks(old, folded.runs, closed)
+        self._tokens(old, folded.runs)
+        self._feast(old, folded.runs, closed, weight, moves)
+        self._stamps(moves, closed)
+        self.intervals = join(self.intervals, _shift(closed, offset))
+        self.anomalies = join(self.anomalies, _shift(folded.anomalies, offset))
+
+    def _tokens(self, old: Runs, new: Runs) -> None:
+        for runs, sign in ((old, -1), (new, 1)):
+            size = (runs.end - runs.first) * sign
+            staked = runs.staker != NOBODY
+            held = ~staked & (runs.owner != NOBODY)
+            self.add("held", runs.owner[held], size[held])
+            self.add("staked", runs.staker[staked], size[staked])
+
+    def _feast(self, old: Runs, new: Runs, closed: Intervals, weight: Ints, moves: Moves) -> None:
+        """Keep each staker's weighted seconds of the open day in closed form."""
+        assert self.day is not None
+        midnight = self.day * DAY
+        for runs, sign in ((old, -1), (new, 1)):
+            runs = runs.take(runs.staker != NOBODY)
+            worth = self.rules.weights.of(runs.first, runs.end) * sign
+            late = np.maximum(runs.since - midnight, 0)
+            self.add("stake_weight", runs.staker, worth)
+            self.add("day_seconds", runs.staker, -product(worth, late))
+        rows = closed.staked
+        today = closed.until[rows] - np.maximum(closed.since[rows], midnight)
+        self.add("day_seconds", closed.wallet[rows], product(weight[rows], today))
+        burned = moves.take(moves.kind == Kind.BURN)
+        burned_weight = self.rules.weights.of(burned.first, burned.end)
+        self.contribution += total(burned_weight) * self.rules.feast_burn
+
+    def _stamps(self, moves: Moves, closed: Intervals) -> None:
+        stakes = (moves.kind == Kind.STAKE) | enters_custody(moves, self.staking)
+        time, size = moves.timestamp, moves.end - moves.first
+        np.maximum.at(self.columns["last_stake"], moves.sender[stakes], time[stakes])
+        self.add("total_staked", moves.sender[stakes], size[stakes])
+        ended = closed.staked & (moves.kind[closed.event] != Kind.STAKE)
+        np.maximum.at(self.columns["last_unstake"], closed.wallet[ended], closed.until[ended])
+        for party in (moves.sender, moves.recipient):
+            known = party != NOBODY
+            np.maximum.at(self.columns["updated"], party[known], time[known])
+
+    def _streaks(self, old: Runs, new: Runs, closed: Intervals) -> None:
+        """Join the days on which wallets had a token staked into runs of days."""
+        ended = closed.take(closed.staked)
+        now, was = new.take(new.staker != NOBODY), old.take(old.staker != NOBODY)
+        wallets = np.unique(np.concatenate([ended.wallet, now.staker, was.staker]))
+        if not len(wallets):
+            return
+        assert self.day is not None
+        start, last = self.columns["streak_start"], self.columns["streak_last"]
+        replaced = add_at(np.zeros(len(start), np.int64), was.staker, was.end - was.first)
+        staked = self.columns["staked"][wallets]
+        known = np.where(staked > 0, self.day, last[wallets])
+        known = np.where(staked > replaced[wallets], OPEN, known).astype(np.int64)
+        wallet = np.concatenate([wallets, ended.wallet, now.staker])
+        begin = np.concatenate([start[wallets], ended.since // DAY, now.since // DAY])
+        end = np.concatenate([known, ended.until // DAY, np.full(len(now), OPEN)])
+        order = np.lexsort((begin, wallet))
+        wallet, begin, end = wallet[order], begin[order], end[order]
+        lane = np.searchsorted(wallets, wallet) << 33
+        reach = np.maximum.accumulate(lane + end - NEVER)  # a lane never sinks below its number
+        chain = np.ones(len(wallet), np.bool_)
+        chain[1:] = (wallet[1:] != wallet[:-1]) | (lane[1:] + begin[1:] - NEVER > reach[:-1] + 1)
+        heads = np.flatnonzero(chain)
+        start[wallet[heads]] = begin[heads]  # the last chain of a wallet stays
+        reach += NEVER - lane
+        last[wallet] = np.where(reach == OPEN, NEVER, reach)
+
+    def close_days(self, today: int) -> None:
+        """Close every open feast day before `today`."""
+        while self.day is not None and self.day < today:
+            self._close(self.day)
+            self.day += 1
+
+    def _close(self, day: int) -> None:
+        emission, season = self.rules.feast_emission, self.rules.season_at((day + 1) * DAY - 1)
+        pool = self.carry + emission + self.contribution
+        weight, part = self.columns["stake_weight"], self.columns["day_seconds"]
+        seconds = product(weight, np.array([DAY])) + part
+        rows = np.flatnonzero(self.earns & (seconds > 0))
+        rows = rows[np.lexsort(self.columns["address"][rows].T[::-1])]
+        seconds = seconds[rows]
+        shares: Ints = np.zeros(0, np.int64)
+        if season is None or not pool or not len(rows):
+            rows = rows[:0]
+        else:
+            shares = share(pool, seconds)
+            self.ledger.add(season, FEAST, rows, shares)
+        given = total(shares)
+        self.closed.append(
+            FeastDay(
+                day,
+                self.carry,
+                emission,
+                self.contribution,
+                total(seconds),
+                pool - given,
+                season,
+                rows,
+                shares,
+            )
+        )
+        self.carry, self.contribution = pool - given, 0
+        part[:] = 0
+
+
+def among(address: U8, chosen: frozenset[bytes]) -> Bool:
+    """Which of the addresses uint8[n, 20] are in a (small) set."""
+    hit = np.zeros(len(address), np.bool_)
+    for one in chosen:
+        hit |= (address == np.frombuffer(one, np.uint8)).all(axis=1)
+    return hit
+
+
+def total(column: Ints) -> int:
+    """The exact sum of a column."""
+    if not len(column):
+        return 0
+    if column.dtype != object and int(np.abs(column).max()) * len(column) < 2**62:
+        return int(column.sum())
+    return int(column.astype(object).sum())
+
+
+def _shift(columns: Any, offset: int) -> Any:
+    return replace(columns, event=columns.event + offset)

@@ -1,0 +1,1 @@
+"""How events flow: one verb per file, listed in the order of the flow."""
