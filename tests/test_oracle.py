@@ -136,26 +136,29 @@ def test_seasons_cut_what_they_count_and_tier_clocks_run_through() -> None:
 
 def test_a_day_without_stakers_or_outside_seasons_carries_over() -> None:
     """What a feast cannot share is in the next day's pool; burns count on the day they happen."""
-    season = Season(
-        "late", MIDNIGHT + 2 * DAY - 1, MIDNIGHT + 3 * DAY - 1, Fraction(0), Fraction(0)
-    )
+    nothing = Fraction(0)
+    second = Season("second", MIDNIGHT + 2 * DAY - 1, MIDNIGHT + 2 * DAY, nothing, nothing)
+    later = Season("later", MIDNIGHT + 2 * DAY + 1, MIDNIGHT + 3 * DAY - 1, nothing, nothing)
+    weights = RangeWeights(((3, 1, 2),))
     view = told(
-        Rules([season], feast_emission=10, feast_burn=3),
+        Rules([second, later], weights, feast_emission=10, feast_burn=3),
         (HOUR, mint(A, 1, 4)),
         (DAY - 1, burn(A, 1, 2)),
         (DAY, burn(A, 3)),
         (2 * DAY - 10, stake(A, 4)),
     ).at(MIDNIGHT + 3 * DAY)
 
-    # Day one: nobody stakes: 10 + 2 x 3 carry over. Day two: its last second is the season's
-    # first: 16 + 10 + 3 are A's for ten seconds. Day three: A stakes all day, but the season ends
-    # a second before the day does.
+    # Day one: nobody stakes: 10 + 2 x 3 carry over. Day two: its last second is all of season
+    # "second": 16 + 10 + 1 burned of weight 2 x 3 are A's, for ten seconds though only one of
+    # them lies in the season. Day three: A stakes all day, but "later" ends a second too early.
     assert view.feasts == {
         20_000: FeastDay(16, 0, 10, 6, 0, {}, 16),
-        20_001: FeastDay(29, 16, 10, 3, 10, {A: 29}, 0),
+        20_001: FeastDay(32, 16, 10, 6, 10, {A: 32}, 0),
         20_002: FeastDay(10, 0, 10, 0, DAY, {}, 10),
     }
-    assert view.facts["late"][A].awards_micro == 29
+    assert view.facts["second"][A].awards_micro == 32
+    assert view.facts["second"][A].staked == [1]
+    assert view.facts["later"][A].awards_micro == 0
 
 
 def test_a_day_is_closed_at_its_end_and_not_a_second_before() -> None:

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import oracle
 from histories import RangeWeights, histories
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngu_points.engine import facts as engine_facts
@@ -97,7 +97,7 @@ def owners_of(state: State, wallets: list[str]) -> dict[str, dict[int, object]]:
     return out
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3 * settings().max_examples)
 @given(history=histories(), data=st.data())
 def test_every_history_folds_to_what_the_oracle_says(history, data) -> None:
     """Owners, stakers, times, facts, points, feasts and anomalies are equal, for any batches."""
@@ -148,7 +148,6 @@ def test_every_history_folds_to_what_the_oracle_says(history, data) -> None:
     assert mine_found == theirs_found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=histories(), data=st.data())
 def test_batches_make_no_difference_to_the_fingerprint(history, data) -> None:
     """One batch, or one batch an event: the same fingerprint, anomalies and wallet records."""

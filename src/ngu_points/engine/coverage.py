@@ -33,6 +33,15 @@ class Covered:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """The newest block of the chain, and the newest that may be read and that is final."""
+
+    newest: int
+    readable: int
+    final: int
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """One stream's record of a range: what was announced for it. A later sequence supersedes."""
 
@@ -120,9 +129,7 @@ def ready_through(
     return max(ends, key=lambda r: (r.to_block, r.sequence), default=None)
 
 
-def _reach(
-    records: Sequence[Coverage], position: int, arrived: Callable[[Coverage], bool]
-) -> int:
+def _reach(records: Sequence[Coverage], position: int, arrived: Callable[[Coverage], bool]) -> int:
     """The last block up to which one stream is contiguous and complete."""
     while True:
         here = [r for r in records if r.from_block <= position + 1 <= r.to_block]
@@ -134,6 +141,18 @@ def _reach(
         later = [r.from_block for r in records
                  if r.sequence > newest.sequence and position + 1 < r.from_block]  # fmt: skip
         position = min([newest.to_block, *(b - 1 for b in later)])
+
+
+def cut(records: Sequence[Coverage], position: int, reach: Coverage, limit: int) -> Coverage:
+    """Of the ranges up to `reach`, the end where about `limit` events have been announced."""
+    ends = [r for r in records if position < r.to_block <= reach.to_block]
+    ends.sort(key=lambda r: (r.to_block, r.sequence))
+    announced = 0
+    for record, following in zip(ends, [*ends[1:], None], strict=True):
+        announced += record.count
+        if announced >= limit and following and following.to_block > record.to_block:
+            return record
+    return reach
 
 
 def gaps(records: Sequence[Coverage], start: int, end: int) -> list[tuple[str, int, int]]:

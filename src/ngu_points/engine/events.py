@@ -138,3 +138,10 @@ def ids(events: Events) -> list[str]:
             zip(events.block.tolist(), events.log_index.tolist(), strict=True)
         )
     ]
+
+
+def blobs(rows: U8) -> list[bytes]:
+    """uint8[n, k] as n byte strings."""
+    width = rows.shape[1]
+    data = rows.tobytes()
+    return [data[i : i + width] for i in range(0, len(data), width)]

@@ -62,6 +62,15 @@ def product(a: Ints, b: Ints) -> Ints:
     return a * b
 
 
+def total(column: Ints) -> int:
+    """The exact sum of a column."""
+    if not len(column):
+        return 0
+    if column.dtype != object and int(np.abs(column).max()) * len(column) < SAFE:
+        return int(column.sum())
+    return int(column.astype(object).sum())
+
+
 def narrow(column: Ints) -> Ints:
     """Back to int64 where every value fits."""
     if column.dtype != object:

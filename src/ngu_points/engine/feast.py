@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ngu_points.engine.events import I64, Ints
-from ngu_points.engine.facts import SAFE, narrow
+from ngu_points.engine.facts import SAFE, narrow, total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,12 +37,12 @@ def share(pool: int, seconds: Ints) -> Ints:
 
     `seconds` are at least 0 and not all 0; the shares add up to the pool exactly.
     """
-    total = int(seconds.astype(object).sum())
-    if pool * max(int(seconds.max()), 1) >= SAFE or total >= SAFE:
+    whole = total(seconds)
+    if pool * max(int(seconds.max()), 1) >= SAFE or whole >= SAFE:
         seconds = seconds.astype(object)
-    shares: Any = pool * seconds // total
-    left = pool - int(shares.sum())
-    remainder = pool * seconds - shares * total
+    shares: Any = pool * seconds // whole
+    left = pool - total(shares)
+    remainder = pool * seconds - shares * whole
     first = np.argsort(-remainder, kind="stable")[:left]
     shares[first] += 1
     return narrow(shares)

@@ -66,14 +66,15 @@ def _text(text: str) -> bytes:
 
 
 def _runs(runs: Runs, address: U8) -> bytes:
-    n = len(runs)
-    last = runs.end - 1
-    parts = [_words(runs.first), _words(last), _addresses(runs.owner, address),
-             _addresses(runs.staker, address), _u64s(runs.owned_since), _u64s(runs.since)]  # fmt: skip
-    return np.concatenate(parts, axis=1).tobytes() if n else b""
+    if not len(runs):
+        return b""
+    ids = [words(runs.first), words(runs.end - 1)]
+    wallets = [_addresses(runs.owner, address), _addresses(runs.staker, address)]
+    times = [_u64s(runs.owned_since), _u64s(runs.since)]
+    return np.concatenate([*ids, *wallets, *times], axis=1).tobytes()
 
 
-def _words(ids: Ints) -> U8:
+def words(ids: Ints) -> U8:
     """Token ids as 32 big-endian bytes each, shape [n, 32]."""
     if ids.dtype == object:
         packed = b"".join(int(i).to_bytes(32, "big") for i in ids)

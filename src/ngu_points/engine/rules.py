@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class Weights:
         """`ranges` holds (first id, last id, weight); weights are integers, 0 or more."""
         self.default = default
         self.ranges = tuple(sorted(ranges))
-        for (_, last, _), (first, _, _) in zip(self.ranges, self.ranges[1:], strict=False):
+        for (_, last, _), (first, _, _) in pairwise(self.ranges):
             if first <= last:
                 raise ValueError(f"weight ranges overlap at token {first}")
         self._firsts = _exact([first for first, _, _ in self.ranges])
@@ -82,10 +83,11 @@ class Weights:
 
     def of(self, first: Ints, end: Ints) -> Ints:
         """The weight of each range [first, end), summed over its tokens."""
-        size = end - first
+        size: Ints = end - first
         if not self.ranges:
-            return size if self.default == 1 else _times(size, self.default)
-        return _times(size, self.default) + (self._below(end) - self._below(first))
+            return _times(size, self.default)
+        special: Ints = self._below(end) - self._below(first)
+        return _times(size, self.default) + special
 
     def _below(self, ids: Ints) -> Ints:
         at = np.searchsorted(self._firsts, ids, side="right") - 1
@@ -104,9 +106,12 @@ def _exact(values: Sequence[int]) -> Ints:
 
 
 def _times(column: Ints, factor: int) -> Ints:
+    if factor == 1:
+        return column
     if column.dtype != object and len(column) and int(column.max()) * factor >= 2**62:
         column = column.astype(object)
-    return column * factor
+    product: Ints = column * factor
+    return product
 
 
 @dataclass(frozen=True)

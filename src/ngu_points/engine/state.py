@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from ngu_points.engine.events import I64, U8, Bool, Ints, Kind
-from ngu_points.engine.facts import FEAST, STAKED, Ledger, add_at, enters_custody, narrow, product
+from ngu_points.engine.facts import (
+    FEAST,
+    STAKED,
+    Ledger,
+    add_at,
+    enters_custody,
+    narrow,
+    product,
+    total,
+)
 from ngu_points.engine.feast import FeastDay, share
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.engine.runs import (
@@ -301,15 +310,6 @@ def among(address: U8, chosen: frozenset[bytes]) -> Bool:
     for one in chosen:
         hit |= (address == np.frombuffer(one, np.uint8)).all(axis=1)
     return hit
-
-
-def total(column: Ints) -> int:
-    """The exact sum of a column."""
-    if not len(column):
-        return 0
-    if column.dtype != object and int(np.abs(column).max()) * len(column) < 2**62:
-        return int(column.sum())
-    return int(column.astype(object).sum())
 
 
 def _shift(columns: Any, offset: int) -> Any:

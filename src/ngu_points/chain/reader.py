@@ -1,0 +1,158 @@
+"""A contract's events, block range by block range, checked against block headers.
+
+Implements `pipeline.interfaces.Chain`. The headers of both ends of a range and of the last block
+that logged must agree with the logs; a node that contradicts itself is not believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+
+from ngu_points.chain.contract import Contract
+from ngu_points.chain.decode import Decoded, decode
+from ngu_points.chain.rpc import Filter, Header, Rpc
+from ngu_points.engine.coverage import Covered, Head
+from ngu_points.engine.events import I64
+from ngu_points.errors import BadInput, TransientError
+
+ATTEMPTS = 5
+UNTAGGED = 64
+"""Confirmations where a node knows no "finalized" block."""
+
+
+class Reader:
+    """Reads one contract; `finality` is "finalized", "safe" or a number of confirmations."""
+
+    def __init__(self, rpc: Rpc, contract: Contract, finality: str | int) -> None:
+        self.rpc = rpc
+        self.contract = contract
+        self.finality = finality
+        self.filter = Filter(contract.addresses, contract.topics)
+
+    @property
+    def span(self) -> int:
+        """Blocks worth asking for at once."""
+        return self.rpc.span
+
+    async def head(self) -> Head:
+        newest, final = await asyncio.gather(self.rpc.block_number(), self._tagged("finalized"))
+        if final is None:
+            final = newest - UNTAGGED
+        if isinstance(self.finality, int):
+            readable = newest - self.finality
+        elif self.finality == "finalized":
+            readable = final
+        else:
+            safe = await self._tagged("safe")
+            readable = final if safe is None else safe
+        return Head(newest, max(min(readable, newest), -1), max(min(final, newest), -1))
+
+    async def _tagged(self, tag: str) -> int | None:
+        """The number of a tagged block; None where the node does not know the tag."""
+        try:
+            header = await self.rpc.header(tag)
+        except BadInput:
+            return None
+        return -1 if header is None else header.number
+
+    async def hash_of(self, block: int) -> bytes | None:
+        header = await self.rpc.header(block)
+        return None if header is None else header.hash
+
+    async def read(self, from_block: int, to_block: int) -> Covered:
+        """See `Chain.read`; TransientError if no endpoint gives an answer free of contradiction."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self._read(from_block, to_block)
+            except _Contradiction as error:
+                self.rpc.distrust(str(error))
+                reason = error
+                await asyncio.sleep(0.1 * attempt)
+        raise TransientError(
+            f"blocks {from_block}..{to_block}: {reason}, {ATTEMPTS} times over; "
+            "the chain may be reorganising there, or add another --rpc"
+        )
+
+    async def _read(self, from_block: int, to_block: int) -> Covered:
+        page = await self.rpc.logs(self.filter, from_block, to_block)
+        try:
+            found = await asyncio.to_thread(
+                decode, page.raw, self.contract, from_block, page.to_block
+            )
+        except BadInput as error:
+            raise _Contradiction(str(error)) from error
+        logged = [*found.events.block[-1:].tolist(), *(r.block for r in found.rejected)]
+        wanted = sorted({from_block, page.to_block, *logged})
+        headers = {h.number: h for h in await self.rpc.headers(wanted)}
+        found = await self._timed(found, headers)
+        _agree(found, headers)
+        first, last = headers[from_block], headers[page.to_block]
+        if first is not last and last.timestamp < first.timestamp:
+            raise _Contradiction(f"block {last.number} is older than block {first.number}")
+        return Covered(
+            from_block,
+            page.to_block,
+            first.parent_hash,
+            last.hash,
+            last.timestamp,
+            found.events,
+            found.rejected,
+        )
+
+    async def _timed(self, found: Decoded, headers: dict[int, Header]) -> Decoded:
+        """Times from the headers, wherever the logs have none or one that a header contradicts."""
+        events = found.events
+        if not len(events) and not found.rejected:
+            return found
+        known = [h for h in headers.values() if (events.block == h.number).any()]
+        right = all(
+            (events.timestamp[events.block == h.number] == h.timestamp).all() for h in known
+        )
+        if right and (events.timestamp >= 0).all() and not found.rejected:
+            return found
+        blocks = sorted({*events.block.tolist(), *(r.block for r in found.rejected)})
+        missing = [b for b in blocks if b not in headers]
+        headers |= {h.number: h for h in await self.rpc.headers(missing)} if missing else {}
+        times: I64 = np.array([headers[b].timestamp for b in blocks], np.int64)
+        row = np.searchsorted(np.array(blocks, np.int64), events.block)
+        rejected = tuple(replace(r, timestamp=headers[r.block].timestamp) for r in found.rejected)
+        return replace(found, events=replace(events, timestamp=times[row]), rejected=rejected)
+
+
+class _Contradiction(Exception):  # noqa: N818 -- what a node said, not what we did
+    """An answer that does not agree with itself or with the headers."""
+
+
+def _agree(found: Decoded, headers: dict[int, Header]) -> None:
+    """Every log of a block whose header is at hand must carry that header's hash."""
+    events = found.events
+    for header in headers.values():
+        hashes = events.block_hash[events.block == header.number]
+        wrong = (hashes != np.frombuffer(header.hash, np.uint8)).any()
+        if wrong or any(
+            r.block_hash != header.hash for r in found.rejected if r.block == header.number
+        ):
+            raise _Contradiction(f"the logs of block {header.number} name another block hash")
+    if len(events) and (np.diff(events.timestamp) < 0).any():
+        raise _Contradiction("block times go backwards")
+
+
+async def creation_block(rpc: Rpc, address: bytes) -> int:
+    """The block that created a contract, by bisection of eth_getCode; BadInput if there is none."""
+    high = await rpc.block_number()
+    if not await rpc.code(address, high):
+        raise BadInput(
+            f"0x{address.hex()} has no code on chain {await rpc.chain_id()}: "
+            "is it another chain, or not a contract?"
+        )
+    low = 0
+    while low < high:
+        middle = (low + high) // 2
+        if await rpc.code(address, middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low

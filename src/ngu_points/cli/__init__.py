@@ -1,0 +1,83 @@
+"""The command line: parse, call, print. `main` is what `ngu` runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from ngu_points import __version__
+from ngu_points.cli import look, work
+from ngu_points.cli.logs import configure_logging
+from ngu_points.errors import NguError, UsageError
+
+
+class _InOrder(click.Group):
+    """Lists commands in the order of use, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="ngu")
+def cli() -> None:
+    """Exact, explainable points for holders and stakers of an on-chain collection.
+
+    Watch it work on a chain of its own:        ngu demo --for 20s
+
+    \b
+    Points of an existing collection:
+      ngu sync --rpc https://… --contract 0x… --kind erc721
+      ngu leaderboard
+      ngu points 0x…
+
+    Keep it running, from a file of settings:   ngu init, then ngu run
+    """
+
+
+for command in (*work.COMMANDS, *look.COMMANDS):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; exit 0 done, 1 failed, 2 wrong usage, 3 done but something is in doubt."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        configure_logging(os.environ.get("LOG_LEVEL", "info"))
+        code = cli.main(words, prog_name="ngu", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as error:
+        code = _failed(error.format_message(), words, 2)
+    except UsageError as error:
+        code = _failed(str(error), words, 2)
+    except NguError as error:
+        code = _failed(str(error), words, 1)
+    except (KeyboardInterrupt, click.Abort):
+        code = _failed("stopped; start again to go on from here", words, 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except OSError as error:
+        code = _failed(f"{error.filename or 'I/O'}: {error.strerror or error}", words, 1)
+    except Exception as error:
+        logging.getLogger("ngu").debug("internal error", exc_info=error)
+        text = f"internal error, please report it: {type(error).__name__}: {error}"
+        code = _failed(f"{text} (LOG_LEVEL=debug shows where)", words, 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _failed(text: str, words: Sequence[str], code: int) -> int:
+    line = " ".join(text.split())
+    click.echo(f"ngu: {line}", err=True)
+    if "--json" in words:
+        click.echo(json.dumps({"error": line, "exit": code}))
+    return code

@@ -1,0 +1,274 @@
+"""Commands that read: status, points, token, leaderboard, export, fingerprint."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ngu_points.chain.rpc import Rpc
+from ngu_points.cli.options import Given, Moment, at, shared, token_id, wallet
+from ngu_points.config import rules_of
+from ngu_points.embedded.exports import FORMATS, TABLES, export_to
+from ngu_points.embedded.history import History
+from ngu_points.embedded.status import status as status_of
+from ngu_points.embedded.store import Store
+from ngu_points.engine.rules import DAY
+from ngu_points.errors import NguError, UsageError
+from ngu_points.pipeline import query
+from ngu_points.pipeline.query import View
+
+AT = "A moment: a block (12345), a unix time (@1700000000) or a time (2026-01-31T12:00:00Z)."
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store open for reading, and its history."""
+
+    given: Given
+    store: Store
+    history: History
+
+    def view(self, moment: Moment | None) -> View:
+        """The state at a moment, by default at the last covered block."""
+        rules = self.store.rules
+        position = self.store.position()
+        if moment is None:
+            return View.of(self.store.state(), rules)
+        if moment.timestamp is not None:
+            return self.history.state_at(rules, moment.timestamp)
+        block = moment.block or 0
+        if block > position.block:
+            raise UsageError(f"--at {block}: the last covered block is {position.block}")
+        if block == position.block:
+            return View.of(self.store.state(), rules)
+        return self.history.state_at(rules, self._time_of(block), block)
+
+    def _time_of(self, block: int) -> int:
+        known = self.history.time_of(block)
+        if known is not None:
+            return known
+        urls = self.given.config.chain.rpc
+        if not urls:
+            raise UsageError(f"--at {block}: the time of that block is not recorded here: "
+                             "give --rpc to ask the chain, or a time")  # fmt: skip
+        return asyncio.run(_asked(urls, block))
+
+    def validity(self, view: View) -> dict[str, Any]:
+        """The block an answer is valid to, and whether that is final."""
+        final = self.store.meta("final", -1)
+        return {
+            "block": view.state.block,
+            "timestamp": view.timestamp,
+            "final": view.state.block <= final,
+        }
+
+
+async def _asked(urls: list[str], block: int) -> int:
+    async with Rpc(urls) as rpc:
+        header = await rpc.header(block)
+    if header is None:
+        raise UsageError(f"--at {block}: the chain has no such block")
+    return header.timestamp
+
+
+@contextmanager
+def reading(given: Given) -> Iterator[Opened]:
+    """The store of a command that reads."""
+    store = Store.open(given.config.db, rules_of(given.config))
+    try:
+        if store.meta("position") is None:
+            raise NguError(f"{given.config.db} covers no block yet: run `ngu sync` first")
+        store.check_rules()
+        yield Opened(given, store, History(store, given.config.archive))
+    finally:
+        store.close()
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def _valid(validity: dict[str, Any]) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(validity["timestamp"]))
+    return f"block {validity['block']:,}, {when}, {'final' if validity['final'] else 'not final'}"
+
+
+@click.command()
+@shared
+def status(given: Given) -> int:
+    """Where the pipeline stands: position, head, lag, backlog, gaps, dead letters, alarms.
+
+    Exit code 3: something is in doubt (gaps, dead letters, contradictions).
+    """
+    store = Store.open(given.config.db, rules_of(given.config))
+    try:
+        found = status_of(store)
+    finally:
+        store.close()
+    if not given.json:
+        table = Table.grid(padding=(0, 2))
+        for name, value in found.items():
+            table.add_row(name, _words(value))
+        _console().print(table)
+    given.answer(found)
+    return 3 if found["alarms"] else 0
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
+    return "–" if value is None else str(value)
+
+
+@click.command()
+@click.argument("address", metavar="WALLET")
+@click.option("--at", "when", metavar="T", help=AT)
+@shared
+def points(given: Given, address: str, when: str | None) -> int:
+    """The points of a wallet, and the facts they come from."""
+    who, moment = wallet(address), at(when)
+    with reading(given) as opened:
+        view = opened.view(moment)
+        midnight = opened.history.state_at(view.rules, view.timestamp // DAY * DAY)
+        record = query.wallet_record(view, who, midnight)
+        record["runs"] = query.runs_of_wallet(view, who)
+        record["uncertain"] = opened.store.is_uncertain(who)
+        record |= opened.validity(view)
+    if not given.json:
+        _print_record(record)
+    given.answer(record)
+    return 0
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, value in record.items():
+        if name not in ("facts", "runs", "block", "timestamp", "final"):
+            table.add_row(name, _words(value))
+    for name, value in record.get("facts", {}).items():
+        if value:
+            table.add_row(f"  {name}", f"{value:,}")
+    for run in record["runs"][:20]:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(run["since"]))
+        how = "staked" if run["staked"] else "held"
+        table.add_row(f"  {how}", f"{run['first']}–{run['last']} since {since}")
+    console = _console()
+    console.print(table)
+    console.print(f"[dim]valid at {_valid(record)}[/dim]")
+
+
+@click.command()
+@click.argument("identifier", metavar="ID")
+@click.option("--at", "when", metavar="T", help=AT)
+@shared
+def token(given: Given, identifier: str, when: str | None) -> int:
+    """Who owns and who stakes a token, and since when."""
+    number, moment = token_id(identifier), at(when)
+    with reading(given) as opened:
+        view = opened.view(moment)
+        found = query.token(view, number)
+        answer = (found or {"tokenId": str(number), "owner": None}) | opened.validity(view)
+    if not given.json:
+        if found is None:
+            click.echo(f"token {number} does not exist at {_valid(answer)}")
+        else:
+            table = Table.grid(padding=(0, 2))
+            for name in ("tokenId", "owner", "staker", "ownedSince", "stakedSince"):
+                table.add_row(name, _words(answer[name]))
+            _console().print(table)
+            _console().print(f"[dim]valid at {_valid(answer)}[/dim]")
+    given.answer(answer)
+    return 0
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1, 100_000), default=10, show_default=True)
+@click.option("--season", metavar="NAME", help="Another season than the current one.")
+@click.option("--at", "when", metavar="T", help=AT)
+@shared
+def leaderboard(given: Given, limit: int, season: str | None, when: str | None) -> int:
+    """The wallets with the most points."""
+    moment = at(when)
+    with reading(given) as opened:
+        view = opened.view(moment)
+        ranked = query.leaderboard(view, limit, _season(view, season))
+        validity = opened.validity(view)
+    if not given.json:
+        table = Table(box=None, padding=(0, 1))
+        for name in ("#", "wallet", "points", "all seasons", "held", "staked"):
+            table.add_column(name, justify="left" if name == "wallet" else "right", no_wrap=True)
+        for row in ranked:
+            table.add_row(*(str(value) for value in row.values()))
+        _console().print(table)
+        _console().print(f"[dim]valid at {_valid(validity)}[/dim]")
+    given.answer({"leaderboard": ranked} | validity)
+    return 0
+
+
+def _season(view: View, name: str | None) -> int | None:
+    names = [s.name for s in view.rules.seasons]
+    if name is None:
+        return None
+    if name not in names:
+        raise UsageError(f"--season {name!r}: there is {', '.join(names) or 'none'}")
+    return names.index(name)
+
+
+@click.command()
+@click.argument("table", type=click.Choice(TABLES))
+@click.option("--format", "kind", type=click.Choice(FORMATS), default="csv", show_default=True)
+@click.option("--at", "when", metavar="T", help=AT)
+@click.option("--ranges", is_flag=True, help="Tokens as ranges (start,end,…), not one by one.")
+@click.option("-o", "--output", default="-", metavar="FILE", help="Default: standard output.")
+@shared
+def export(given: Given, table: str, kind: str, when: str | None, ranges: bool, output: str) -> int:
+    """Write tokens, points, events or feasts as CSV, JSON or Parquet."""
+    moment = at(when)
+    if given.json and output == "-":
+        raise UsageError("--json goes with -o FILE: standard output cannot hold both")
+    with reading(given) as opened:
+        view = opened.view(moment)
+        path = None if output == "-" else Path(output)
+        rows = export_to(path, table, kind, view, opened.store, opened.history, ranges=ranges)
+        given.answer({"table": table, "rows": rows, "file": output} | opened.validity(view))
+    return 0
+
+
+@click.command()
+@click.option("--at", "block", type=click.IntRange(0), metavar="BLOCK", help="At a block.")
+@shared
+def fingerprint(given: Given, block: int | None) -> int:
+    """One hash over the whole state: equal hashes, equal owners, seconds, points and feasts."""
+    with reading(given) as opened:
+        position = opened.store.position()
+        if block is None or block == position.block:
+            value, view = opened.store.fingerprint(), opened.view(None)
+        else:
+            value, view = opened.history.fingerprint_at(_checked(opened, block))
+        answer = {"fingerprint": value} | opened.validity(view)
+    if not given.json:
+        click.echo(value)
+    given.answer(answer)
+    return 0
+
+
+def _checked(opened: Opened, block: int) -> tuple[int, int]:
+    position = opened.store.position().block
+    if block > position:
+        raise UsageError(f"--at {block}: the last covered block is {position}")
+    return block, opened._time_of(block)
+
+
+COMMANDS = (status, points, token, leaderboard, export, fingerprint)

@@ -1,0 +1,111 @@
+"""Options that every command takes, and what they make: a configuration, a moment, an answer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ngu_points.config import Config, address_of, load, moment
+from ngu_points.errors import UsageError
+
+DEFAULT_FILE = Path("ngu.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the shared options of one command say."""
+
+    config: Config
+    json: bool
+
+    def answer(self, data: dict[str, Any]) -> None:
+        """With --json: one JSON object, the last line on stdout."""
+        if self.json:
+            click.echo(json.dumps(data))
+
+
+def shared(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the shared options; the command gets them as its first argument, a `Given`."""
+
+    @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE",
+                  help="Settings (default: ngu.toml, if it is there).")  # fmt: skip
+    @click.option("--rpc", multiple=True, metavar="URL", help="Ethereum node; repeat for several.")
+    @click.option("--contract", metavar="0x…", help="The collection's token contract.")
+    @click.option("--kind", type=click.Choice(["ngu", "erc721", "custom"]),
+                  help="What its events look like.")  # fmt: skip
+    @click.option("--from-block", type=click.IntRange(0), metavar="N",
+                  help="First block (default: the one that created the contract).")  # fmt: skip
+    @click.option("--finality", metavar="WHEN",
+                  help="Read up to: finalized, safe, or a number of confirmations.")  # fmt: skip
+    @click.option("--db", metavar="PATH", help="The database file; the archive lies beside it.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    @wraps(command)
+    def wrapped(
+        file: Path | None,
+        rpc: tuple[str, ...],
+        contract: str | None,
+        kind: str | None,
+        from_block: int | None,
+        finality: str | None,
+        db: str | None,
+        as_json: bool,
+        **rest: Any,
+    ) -> Any:
+        path = file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+        config = load(path, os.environ, {
+            "chain.rpc": list(rpc) or None,
+            "contract.address": contract,
+            "contract.kind": kind,
+            "contract.from_block": from_block,
+            "chain.finality": finality,
+            "store.db": db,
+        })  # fmt: skip
+        return command(Given(config, as_json), **rest)
+
+    return wrapped
+
+
+def wallet(text: str) -> bytes:
+    return address_of(text, "WALLET")
+
+
+def token_id(text: str) -> int:
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**256:
+        raise UsageError(f"ID: {text!r} is not a token id: it takes a number from 0 to 2^256-1")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A block, or a time in seconds; one of both."""
+
+    block: int | None = None
+    timestamp: int | None = None
+
+
+def at(text: str | None) -> Moment | None:
+    """`12345` a block, `@1700000000` a unix time, anything else ISO 8601."""
+    if text is None:
+        return None
+    if text.isdigit():
+        return Moment(block=int(text))
+    if text.startswith("@") and text[1:].isdigit():
+        return Moment(timestamp=int(text[1:]))
+    try:
+        return Moment(timestamp=moment(text, "--at"))
+    except UsageError:
+        raise UsageError(
+            f"--at: {text!r} is no moment: it takes a block (12345), a unix time (@1700000000) "
+            "or a time (2026-01-31T12:00:00Z)"
+        ) from None

@@ -1,0 +1,198 @@
+"""Commands that write: init, sync, run, demo, recalc, rebuild."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ngu_points.cli.options import Given, shared
+from ngu_points.cli.progress import drawn
+from ngu_points.config import rules_of
+from ngu_points.embedded import jobs
+from ngu_points.embedded.app import App, opened
+from ngu_points.embedded.database import writer_lock
+from ngu_points.embedded.history import History
+from ngu_points.embedded.rebuild import rebuild as rebuild_store
+from ngu_points.embedded.run import follow
+from ngu_points.embedded.store import Store
+from ngu_points.engine.coverage import Head
+from ngu_points.errors import UsageError
+
+TEMPLATE = Path(__file__).with_name("ngu.toml")
+
+
+@click.command()
+@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+@click.argument("file", type=click.Path(path_type=Path), default=Path("ngu.toml"))
+def init(file: Path, force: bool) -> None:
+    """Write a commented ngu.toml to start from."""
+    if file.exists() and not force:
+        raise UsageError(f"{file} is there already: --force overwrites it")
+    file.write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
+    click.echo(f"wrote {file}: set chain.rpc and contract.address, then `ngu sync` or `ngu run`")
+
+
+@click.command()
+@click.option("--to-block", type=click.IntRange(0), metavar="N", help="Stop there.")
+@shared
+def sync(given: Given, to_block: int | None) -> int:
+    """Catch up with the chain, print a summary, exit.
+
+    Reads every event from the contract's first block (or --from-block) to --to-block, or as far
+    as the chain is final. Interrupt it at any moment: it goes on where it was.
+
+    Exit code 3: done, but finality allows less than --to-block, or events contradict the record.
+
+    \b
+    ngu sync --rpc https://base.example --contract 0x1234… --kind erc721
+    """
+    return asyncio.run(_sync(given, to_block))
+
+
+async def _sync(given: Given, to_block: int | None) -> int:
+    started = time.monotonic()
+    async with opened(given.config) as app:
+        start = app.store.meta("start_block")
+        if to_block is not None and to_block < start:
+            raise UsageError(f"--to-block {to_block} lies before the first block, {start}")
+        with drawn(app.progress):
+            head = await app.catch_up(to_block)
+        await app.on_worker(jobs.catch_up, app.history, int(app.now()))
+        summary = await app.on_worker(_summary, app, head)
+    seconds = time.monotonic() - started
+    short = to_block is not None and summary["block"] < to_block
+    if not given.json:
+        _print_summary(summary, seconds)
+    if short:
+        click.echo(
+            f"ngu: block {to_block} is not reached: the chain is at {head.newest}, and "
+            f"{given.config.chain.finality!r} allows {head.readable}; sync again later, or choose "
+            "--finality",
+            err=True,
+        )
+    given.answer(summary | {"seconds": round(seconds, 3)})
+    return 3 if short or summary["anomalies"] else 0
+
+
+def _summary(app: App, head: Head) -> dict[str, Any]:
+    store = app.store
+    position, counters = store.position(), store.meta("counters") or {}
+    state = store.state()
+    return {
+        "block": position.block,
+        "blockHash": "0x" + position.hash.hex(),
+        "timestamp": position.timestamp,
+        "head": head.newest,
+        "final": position.block <= head.final,
+        "events": sum(v for k, v in counters.items() if k.isdigit()),
+        "eventsNow": app.progress.events,
+        "tokens": int(sum((state.wallets.held + state.wallets.staked).tolist())),
+        "staked": int(sum(state.wallets.staked.tolist())),
+        "wallets": len(state.wallets),
+        "runs": len(state.runs),
+        "anomalies": counters.get("anomalies", 0),
+        "deadLetters": store.dead_letters(),
+        "fingerprint": store.fingerprint(),
+    }
+
+
+def _print_summary(s: dict[str, Any], seconds: float) -> None:
+    rate = s["eventsNow"] / seconds if seconds else 0
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(s["timestamp"]))
+    click.echo(f"block {s['block']:,} ({when}){'' if s['final'] else ', not final yet'}")
+    click.echo(f"  {s['eventsNow']:,} events in {seconds:.1f} s ({rate:,.0f}/s); "
+               f"{s['events']:,} in all")  # fmt: skip
+    click.echo(f"  {s['tokens']:,} tokens, {s['staked']:,} staked, {s['wallets']:,} wallets")
+    if s["anomalies"] or s["deadLetters"]:
+        click.echo(f"  {s['anomalies']} events contradict the record, "
+                   f"{s['deadLetters']} dead letters: see `ngu status`")  # fmt: skip
+    click.echo(f"  fingerprint {s['fingerprint']}")
+
+
+@click.command()
+@shared
+def run(given: Given) -> int:
+    """Follow the chain until stopped: read, process, and run the schedules.
+
+    Ctrl-C or SIGTERM ends it gracefully; after a crash it goes on where it was.
+    """
+    return asyncio.run(_run(given))
+
+
+async def _run(given: Given) -> int:
+    stop = asyncio.Event()
+    async with opened(given.config) as app:
+        with stopping(stop):
+            await follow(app, stop)
+        head = app.progress.head or Head(-1, -1, -1)
+        summary = await app.on_worker(_summary, app, head)
+    given.answer(summary)
+    return 0
+
+
+@contextmanager
+def stopping(stop: asyncio.Event) -> Any:
+    """Set `stop` on SIGINT and SIGTERM."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+@click.command()
+@shared
+def recalc(given: Given) -> int:
+    """Run Points Recalc now: the ranked snapshot, and a check that ledger and totals agree."""
+    rules = rules_of(given.config)
+    with writer_lock(given.config.db):
+        store = Store.open(given.config.db, rules, write=True)
+        try:
+            store.check_rules()
+            history = History(store, given.config.archive)
+            result = jobs.points_recalc(history, int(time.time()))
+        finally:
+            store.close()
+    if not given.json:
+        click.echo(f"ranked {result['wallets']:,} wallets at block {result['block']:,}; "
+                   f"ledger and totals agree")  # fmt: skip
+    given.answer(result)
+    return 0
+
+
+@click.command()
+@shared
+def rebuild(given: Given) -> int:
+    """Fold every event again from the archive, under the rules of the configuration.
+
+    Needed after weights, tiers, exclusions, season borders, staking or the feast have changed;
+    otherwise the fingerprint afterwards must be the one before (exit code 3 if it is not).
+    """
+    rules = rules_of(given.config)
+    with writer_lock(given.config.db):
+        store = Store.open(given.config.db, rules, write=True)
+        try:
+            result = rebuild_store(store, History(store, given.config.archive), rules)
+        finally:
+            store.close()
+    if not given.json:
+        click.echo(f"folded {result['events']:,} events in {result['seconds']:.2f} s; "
+                   f"fingerprint {result['fingerprint']}")  # fmt: skip
+        if result["rulesChanged"]:
+            click.echo("  the rules have changed: the fingerprint before was under other rules")
+        elif not result["same"]:
+            click.echo(f"  it was {result['before']}: the stored state differed from the archive")
+    given.answer(result)
+    return 0 if result["same"] or result["rulesChanged"] else 3
+
+
+COMMANDS = (init, sync, run, recalc, rebuild)

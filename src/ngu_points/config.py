@@ -1,0 +1,432 @@
+"""The configuration: defaults, ngu.toml, NGU_… variables and command-line options, in that order.
+
+Values only; nothing is opened here but the file itself and the CSV of weights it names. What is
+wrong is a UsageError that names the file, the key, and what is allowed.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import difflib
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ngu_points.chain import contract as kinds
+from ngu_points.chain.contract import Contract, EventText
+from ngu_points.engine.events import MAX_TOKEN
+from ngu_points.engine.rules import COUNTS, MICRO, Rules, Season, Tier, Weights
+from ngu_points.errors import UsageError
+
+Number = int | float | str
+Whole = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class EventSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """An event of a `custom` contract, or a Stake-like event of any kind."""
+
+    signature: str
+    fields: dict[str, str]
+    effect: str = ""
+
+
+class ChainSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Where the chain is read, and how far."""
+
+    rpc: list[str] = []
+    chain_id: Whole | None = None
+    finality: str | int = "finalized"
+    requests_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    poll_interval: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+
+
+class ContractSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Which collection."""
+
+    address: str = ""
+    kind: Literal["ngu", "erc721", "custom"] = "ngu"
+    from_block: Whole | None = None
+    events: dict[str, EventSettings] = {}
+
+
+class StakingSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How staking shows on the chain."""
+
+    contracts: list[str] = []
+    custody: bool = False
+    stake: EventSettings | None = None
+    unstake: EventSettings | None = None
+
+
+class StoreSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Where files are kept. The archive lies beside the database."""
+
+    db: str = "ngu-data/ngu.db"
+
+
+class TierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    days: Annotated[int, msgspec.Meta(ge=1)]
+    multiplier: Number
+
+
+class WeightSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    first: Whole | str
+    weight: Whole
+    last: Whole | str | None = None
+
+
+class PointsSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What changes the facts of wallets: a change here needs `ngu rebuild`."""
+
+    tiers: list[TierSettings] = []
+    excluded: list[str] = []
+    default_weight: Whole = 1
+    weights: list[WeightSettings] = []
+    weights_csv: str = ""
+
+
+class SeasonSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A season and its rates, in points per token-day."""
+
+    name: str
+    start: str | int | None = None
+    end: str | int | None = None
+    held: Number = 1
+    staked: Number = 2
+    awards: dict[str, Number] = {}
+
+
+class FeastSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The daily pool: points a day, points per unit of weight burned."""
+
+    emission: Number = 1000
+    burn: Number = 1
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Everything that can be set; `docs` of each table stand in the file `ngu init` writes."""
+
+    chain: ChainSettings = ChainSettings()
+    contract: ContractSettings = ContractSettings()
+    staking: StakingSettings = StakingSettings()
+    store: StoreSettings = StoreSettings()
+    points: PointsSettings = PointsSettings()
+    season: list[SeasonSettings] = msgspec.field(default_factory=lambda: [SeasonSettings("1")])
+    feast: FeastSettings = FeastSettings()
+
+    @property
+    def db(self) -> Path:
+        return Path(self.store.db)
+
+    @property
+    def archive(self) -> Path:
+        """The archive's folder: beside the database, named after it."""
+        return self.db.with_name(self.db.name + ".archive")
+
+
+def load(path: Path | None, env: Mapping[str, str], options: Mapping[str, Any]) -> Config:
+    """The configuration from a file (if any), the environment and `options`, the last winning.
+
+    `options` maps dotted keys ("chain.rpc") to values; None means not given.
+    """
+    where = str(path) if path else "the command line"
+    tree = _read(path) if path else {}
+    for key, text in _from_env(env).items():
+        _set(tree, key, text)
+    for key, value in options.items():
+        if value is not None:
+            _set(tree, key, value)
+    if path:
+        _check_keys(tree, Config, where, "", path.read_text(encoding="utf-8"))
+    try:
+        config = msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}: {_plain(str(error))}") from error
+    _check(config, where)
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist: `ngu init` writes one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+
+
+def settings() -> dict[str, Any]:
+    """Every single setting by its dotted key (lists of tables are set in the file only)."""
+    found = {}
+    for table in msgspec.structs.fields(Config):
+        if isinstance(table.type, type) and issubclass(table.type, msgspec.Struct):
+            for field in msgspec.structs.fields(table.type):
+                found[f"{table.name}.{field.name}"] = field.type
+    return found
+
+
+def variable(key: str) -> str:
+    """The environment variable of a setting: NGU_CHAIN_RPC for chain.rpc."""
+    return "NGU_" + key.replace(".", "_").upper()
+
+
+def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
+    known = {variable(key): key for key in settings()}
+    found: dict[str, Any] = {}
+    for name, text in env.items():
+        if name in known:
+            key = known[name]
+            found[key] = text.split(",") if "list" in str(settings()[key]) else text
+        elif name.startswith("NGU_"):
+            raise UsageError(f"{name} in the environment is no setting{_nearest(name, known)}")
+    return found
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    table, _, name = key.partition(".")
+    inner = tree.setdefault(table, {})
+    if isinstance(inner, dict):
+        inner[name] = value
+
+
+def _check_keys(tree: Any, struct: Any, where: str, prefix: str, text: str) -> None:
+    """Name the first unknown key with its line and what it may have been meant to be."""
+    known = {f.name: f.type for f in msgspec.structs.fields(struct)}
+    for key, value in tree.items():
+        if key not in known:
+            line = _line_of(text, key)
+            names = ", ".join(sorted(known))
+            raise UsageError(
+                f"{where}{line}: unknown key {prefix}{key}{_nearest(key, known)}; "
+                f"allowed here: {names}"
+            )
+        kind = known[key]
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
+            _check_keys(value, kind, where, f"{prefix}{key}.", text)
+
+
+def _line_of(text: str, key: str) -> str:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip().lstrip("[").startswith(key):
+            return f", line {number}"
+    return ""
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _plain(message: str) -> str:
+    text, _, at = message.partition(" - at `$")
+    return f"{at.rstrip('`').lstrip('.')}: {text}" if at else text
+
+
+# What the values mean --------------------------------------------------------------------
+
+
+def _check(config: Config, where: str) -> None:
+    """Turn everything into what it stands for once, so that errors come before work begins."""
+    for url in config.chain.rpc:
+        if urlsplit(url).scheme not in ("http", "https", "ws", "wss"):
+            raise UsageError(f"{where}: chain.rpc must be http(s):// or ws(s):// addresses")
+    finality_of(config)
+    rules_of(config)
+    if config.contract.address:
+        contract_of(config)
+
+
+def address_of(text: str, key: str) -> bytes:
+    """20 bytes from 0x and 40 hex digits; a mixed-case checksum (EIP-55) must be right."""
+    digits = text[2:]
+    try:
+        value = bytes.fromhex(digits)
+    except ValueError:
+        value = b""
+    if not text.startswith("0x") or len(digits) != 40 or len(value) != 20:
+        raise UsageError(f"{key}: {text!r} is not an address: it takes 0x and 40 hex digits")
+    if digits not in (digits.lower(), digits.upper()) and text != checksummed(value):
+        raise UsageError(
+            f"{key}: the checksum of {text} is wrong (EIP-55): a digit may be mistyped; "
+            "write it in lower case to skip the check"
+        )
+    return value
+
+
+def checksummed(address: bytes) -> str:
+    """An address in the mixed case of EIP-55."""
+    digits = address.hex()
+    hashed = kinds.keccak256(digits.encode()).hex()
+    return "0x" + "".join(
+        c.upper() if int(h, 16) >= 8 else c for c, h in zip(digits, hashed, strict=False)
+    )
+
+
+def finality_of(config: Config) -> str | int:
+    """ "finalized", "safe", or a number of confirmations."""
+    value = config.chain.finality
+    if value in ("finalized", "safe"):
+        return value
+    try:
+        confirmations = int(value)
+    except ValueError:
+        confirmations = -1
+    if confirmations < 0:
+        raise UsageError(
+            f'chain.finality: {value!r} must be "finalized", "safe" or a number of confirmations'
+        )
+    return confirmations
+
+
+def contract_of(config: Config) -> Contract:
+    """What to read from the chain."""
+    settings, staking = config.contract, config.staking
+    if not settings.address:
+        raise UsageError("no contract: give --contract 0x…, or contract.address in ngu.toml")
+    token = address_of(settings.address, "contract.address")
+    contracts = [address_of(a, "staking.contracts") for a in staking.contracts]
+    stake, unstake = _text(staking.stake, "stake"), _text(staking.unstake, "unstake")
+    if settings.kind == "ngu":
+        if staking.custody or stake or unstake:
+            raise UsageError("staking.custody, .stake and .unstake do not go with kind ngu: "
+                             "use kind custom")  # fmt: skip
+        return kinds.ngu(token, contracts)
+    if settings.kind == "erc721":
+        return kinds.erc721(
+            token, staking=contracts, stake=stake, unstake=unstake, custody=staking.custody
+        )
+    events = {
+        name: EventText(e.effect or name, e.signature, e.fields)
+        for name, e in settings.events.items()
+    }
+    return kinds.custom(token, events, staking=contracts, custody=staking.custody)
+
+
+def _text(event: EventSettings | None, effect: str) -> EventText | None:
+    return EventText(effect, event.signature, event.fields) if event else None
+
+
+def rules_of(config: Config, folder: Path | None = None) -> Rules:
+    """The rules of the programme, exact."""
+    points, staking = config.points, config.staking
+    tiers = tuple(
+        Tier(t.days, exact(t.multiplier, "points.tiers.multiplier"))
+        for t in sorted(points.tiers, key=lambda t: t.days)
+    )
+    if len({t.days for t in tiers}) < len(tiers):
+        raise UsageError("points.tiers: two tiers begin on the same day")
+    seasons = tuple(sorted(map(_season, config.season), key=lambda s: s.begins))
+    for one, two in pairwise(seasons):
+        if one.ends > two.begins:
+            raise UsageError(f"season {one.name!r} and season {two.name!r} overlap")
+    if len({s.name for s in seasons}) < len(seasons):
+        raise UsageError("season: two seasons have the same name")
+    return Rules(
+        seasons=seasons,
+        weights=_weights(points, folder or Path()),
+        tiers=tiers,
+        excluded=frozenset(address_of(a, "points.excluded") for a in points.excluded),
+        staking_contracts=frozenset(address_of(a, "staking.contracts") for a in staking.contracts),
+        custody=staking.custody,
+        feast_emission=_micro(config.feast.emission, "feast.emission"),
+        feast_burn=_micro(config.feast.burn, "feast.burn"),
+    )
+
+
+def _season(settings: SeasonSettings) -> Season:
+    key = f"season {settings.name!r}"
+    for name in settings.awards:
+        if name not in COUNTS:
+            raise UsageError(f"{key}: no award for {name!r}: allowed are {', '.join(COUNTS)}")
+    season = Season(
+        settings.name,
+        None if settings.start is None else moment(settings.start, f"{key} start"),
+        None if settings.end is None else moment(settings.end, f"{key} end"),
+        exact(settings.held, f"{key} held"),
+        exact(settings.staked, f"{key} staked"),
+        {name: exact(rate, f"{key} awards.{name}") for name, rate in settings.awards.items()},
+    )
+    if season.begins >= season.ends:
+        raise UsageError(f"{key} ends before it starts")
+    return season
+
+
+def exact(value: Number, key: str) -> Fraction:
+    """A rate as an exact rational, 0 or more: 1, "0.25", "1/3". A TOML float means its digits."""
+    try:
+        rate = Fraction(Decimal(repr(value))) if isinstance(value, float) else Fraction(value)
+    except (ValueError, ArithmeticError):
+        raise UsageError(
+            f'{key}: {value!r} is not a number: it takes one like 1, "0.25" or "1/3"'
+        ) from None
+    if rate < 0:
+        raise UsageError(f"{key}: {value!r} must be 0 or more")
+    if rate >= 10**12 or rate.denominator > 10**18:
+        raise UsageError(f"{key}: {value!r} must be below 10^12 with at most 18 decimals")
+    return rate
+
+
+def _micro(value: Number, key: str) -> int:
+    micro = exact(value, key) * MICRO
+    if micro.denominator != 1:
+        raise UsageError(f"{key}: {value!r} has more than 6 decimals")
+    return int(micro)
+
+
+def moment(value: str | int, key: str) -> int:
+    """A unix time or an ISO 8601 time (UTC unless it says otherwise) as integer seconds."""
+    if isinstance(value, int) or value.isdigit():
+        return int(value)
+    try:
+        time = dt.datetime.fromisoformat(value)
+    except ValueError:
+        raise UsageError(
+            f"{key}: {value!r} is not a time: it takes 2026-01-01T00:00:00Z or unix seconds"
+        ) from None
+    return int((time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp())
+
+
+def _weights(points: PointsSettings, folder: Path) -> Weights:
+    ranges = [_range(w.first, w.last, w.weight, "points.weights") for w in points.weights]
+    if points.weights_csv:
+        ranges += _weights_file(folder / points.weights_csv)
+    try:
+        return Weights(ranges, default=points.default_weight)
+    except ValueError as error:
+        raise UsageError(f"points.weights: {error}") from error
+
+
+def _range(first: Any, last: Any, weight: Any, key: str) -> tuple[int, int, int]:
+    try:
+        low, high, value = int(first), int(first if last in (None, "") else last), int(weight)
+    except ValueError:
+        raise UsageError(f"{key}: {first!r}, {last!r}, {weight!r} are not all integers") from None
+    if not 0 <= low <= high <= MAX_TOKEN or not 0 <= value < 2**31:
+        raise UsageError(f"{key}: range {low}-{high} with weight {value} is not possible")
+    return low, high, value
+
+
+def _weights_file(path: Path) -> list[tuple[int, int, int]]:
+    """CSV with a header: first,last,weight (last may be empty)."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            if not {"first", "weight"} <= set(table.fieldnames or ()):
+                raise UsageError(f"{path}: the first line must name first,last,weight")
+            return [
+                _range(row["first"], row.get("last"), row["weight"], f"{path}, line {number}")
+                for number, row in enumerate(table, 2)
+            ]
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror} (points.weights_csv)") from error

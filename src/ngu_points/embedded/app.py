@@ -1,0 +1,260 @@
+"""The wiring on one machine: chain → monitor → buffer → persist and process → state.
+
+Everything that touches the database runs on one worker thread, while ranges further on are read
+and decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ngu_points.chain.reader import Reader, creation_block
+from ngu_points.chain.rpc import Rpc
+from ngu_points.config import Config, contract_of, finality_of, rules_of
+from ngu_points.embedded.buffer import Buffer
+from ngu_points.embedded.database import writer_lock
+from ngu_points.embedded.history import History
+from ngu_points.embedded.store import Identity, Store
+from ngu_points.engine.coverage import Covered, Head, announce
+from ngu_points.engine.rules import Rules
+from ngu_points.errors import StoreError, UsageError
+from ngu_points.pipeline.interfaces import Position
+from ngu_points.pipeline.monitor import Forked, cover
+from ngu_points.pipeline.process import ingest, process
+
+log = logging.getLogger("ngu")
+T = TypeVar("T")
+SNAPSHOT_EVENTS = 1_000_000
+"""A snapshot of the state is kept at least so often, and at the first seal after each day."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a catch-up stands; read by whoever draws it."""
+
+    from_block: int = 0
+    to_block: int = 0
+    block: int = -1
+    events: int = 0
+    anomalies: int = 0
+    started: float = field(default_factory=time.monotonic)
+    head: Head | None = None
+
+
+class App:
+    """One pipeline over one database. Made by `opened`."""
+
+    def __init__(
+        self, config: Config, rules: Rules, store: Store, history: History, reader: Reader
+    ) -> None:
+        self.config = config
+        self.rules = rules
+        self.store = store
+        self.history = history
+        self.reader = reader
+        self.buffer = Buffer()
+        self.progress = Progress()
+        self.now: Callable[[], float] = time.time
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._flushing: asyncio.Future[None] | None = None
+        self._since_snapshot = 0
+        self._sequence = store.covered_through()[1]
+
+    async def on_worker(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run something that touches the database."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work, *arguments)
+
+    # Catching up --------------------------------------------------------------------------
+
+    async def catch_up(self, to_block: int | None = None) -> Head:
+        """Read and process up to `to_block`, or as far as finality allows; returns the head."""
+        head = await self.reader.head()
+        self.progress.head = head
+        await self.on_worker(self._backlog, head)
+        while True:
+            target = head.readable if to_block is None else min(to_block, head.readable)
+            try:
+                await self._cover(target)
+            except Forked as fork:
+                await self._fork(fork.block)
+                continue
+            return head
+
+    async def _cover(self, target: int) -> None:
+        behind = self._read_through()
+        self.progress.from_block, self.progress.to_block = behind.block + 1, target
+        try:
+            async for covered in cover(self.reader, behind, target):
+                await self._take(covered)
+        finally:
+            await self._flush()
+            await self._settled()
+
+    def _read_through(self) -> Position:
+        """The last block that was announced on both streams."""
+        block, _ = self.store.covered_through()
+        position = self.store.position()
+        if block <= position.block:
+            return position
+        end = self.store.end_at(block)
+        assert end is not None, "a covered block has its record"
+        return Position(end.to_block, end.last_hash, end.timestamp)
+
+    async def _take(self, covered: Covered) -> None:
+        self._sequence += 1
+        self.buffer.add(announce(covered, self._sequence), time.monotonic())
+        if self.buffer.due(time.monotonic()):
+            await self._flush()
+
+    async def _flush(self) -> None:
+        """Hand the buffer to the worker; waits for the one before, so that at most two are held."""
+        await self._settled()
+        deliveries = self.buffer.take()
+        if deliveries:
+            future = asyncio.get_running_loop().run_in_executor(
+                self._worker, self._ingest, deliveries
+            )
+            self._flushing = future
+
+    async def _settled(self) -> None:
+        if self._flushing is not None:
+            flushing, self._flushing = self._flushing, None
+            await flushing
+
+    # On the worker thread -----------------------------------------------------------------
+
+    def _ingest(self, deliveries: Any) -> None:
+        for step in ingest(self.store, deliveries, self.rules, int(self.now())):
+            self._stepped(step)
+
+    def _backlog(self, head: Head) -> None:
+        self.store.note_head(head)
+        while step := process(self.store, self.rules, int(self.now())):
+            self._stepped(step)
+
+    def _stepped(self, step: Any) -> None:
+        self.history.add(step.events)
+        self.progress.block = step.position.block
+        self.progress.events += len(step.events)
+        self.progress.anomalies += step.anomalies
+        self._since_snapshot += len(step.events)
+        sealed = self.history.seal(self.store.final)
+        if sealed and self._since_snapshot >= SNAPSHOT_EVENTS:
+            self.snapshot()
+
+    def snapshot(self) -> None:
+        """Keep the state for later questions about the past, where the archive ends with it."""
+        if self.store.archived() == self.store.position().block >= 0:
+            self.history.snapshot()
+            self._since_snapshot = 0
+
+    def tidy(self) -> None:
+        """Seal what is final, drop what expired."""
+        self.history.seal(self.store.final, least=1)
+        if self._since_snapshot:
+            self.snapshot()
+        self.store.prune(self.store.final, self.store.archived(), int(self.now()))
+
+    # Forks --------------------------------------------------------------------------------
+
+    async def _fork(self, above: int) -> None:
+        """Go back to the last block that the chain still has, and drop what lay above it."""
+        common = await self._common(above)
+        log.warning("fork: the chain has another block above %d; going back", common)
+        await self.on_worker(self._go_back, common)
+
+    async def _common(self, block: int) -> int:
+        for end, known in await self.on_worker(lambda: list(self.store.ends_below(block))):
+            if await self.reader.hash_of(end) == known:
+                return int(end)
+        return int(self.store.meta("start_block", 0)) - 1
+
+    def _go_back(self, common: int) -> None:
+        if self.store.archived() > common:
+            raise StoreError(
+                f"the chain forked at block {common}, below the archived block "
+                f"{self.store.archived()}: set chain.finality higher and sync into a new --db"
+            )
+        self.store.undo(common)
+        self.store.forget(common)
+        self.history.recall()
+        self.history.drop_snapshots(self.store.position().block)
+        if self.progress.head:
+            self._backlog(self.progress.head)
+
+    async def forked(self, head: Head) -> bool:
+        """Whether the chain now has another block where this one stands; handles it."""
+        position = self._read_through()
+        if not any(position.hash) or head.newest < position.block <= head.final:
+            return False
+        found = await self.reader.hash_of(position.block)
+        if found is None or found == position.hash:
+            return False
+        await self._fork(position.block)
+        return True
+
+    async def close(self) -> None:
+        await self._settled()
+        await self.on_worker(self.tidy)
+        self._worker.shutdown()
+
+
+@asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[App]:
+    """The app of a configuration, with its database locked and its chain checked."""
+    if not config.chain.rpc:
+        raise UsageError("no chain to read: give --rpc URL, or chain.rpc in ngu.toml")
+    contract, rules = contract_of(config), rules_of(config)
+    with writer_lock(config.db):
+        store = Store.open(config.db, rules, write=True)
+        try:
+            async with Rpc(
+                config.chain.rpc,
+                timeout=config.chain.timeout,
+                requests_per_second=config.chain.requests_per_second,
+            ) as rpc:
+                reader = Reader(rpc, contract, finality_of(config))
+                await _identify(config, store, reader)
+                history = History(store, config.archive)
+                app = App(config, rules, store, history, reader)
+                try:
+                    yield app
+                finally:
+                    await app.close()
+        finally:
+            store.close()
+
+
+async def _identify(config: Config, store: Store, reader: Reader) -> None:
+    chain_id = await reader.rpc.chain_id()
+    if config.chain.chain_id not in (None, chain_id):
+        raise UsageError(
+            f"the node serves chain {chain_id}, but chain.chain_id says {config.chain.chain_id}: "
+            "check --rpc"
+        )
+    token = reader.contract.token
+    first = store.meta("start_block")
+    wanted = config.contract.from_block
+    if first is None:
+        created = await creation_block(reader.rpc, token) if wanted is None else wanted
+        if wanted is not None and not await reader.rpc.code(token, "latest"):
+            raise UsageError(
+                f"0x{token.hex()} has no code on chain {chain_id}: is it another chain, "
+                "or not a contract?"
+            )
+    elif wanted not in (None, first):
+        raise UsageError(
+            f"{store.path} begins at block {first}, not at {wanted}: name another with --db"
+        )
+    store.identify(Identity(chain_id, "0x" + token.hex(), reader.contract.kind))
+    if first is None:
+        with store.commit():
+            store.set_meta("start_block", created)
+    store.check_rules()

@@ -1,0 +1,116 @@
+"""The archive: every covered event for ever, in append-only, checksummed segment files.
+
+A segment holds one block range whole. Rows name their block, wallets and contract by index into
+the segment's own tables, so that what repeats is kept once. Files appear complete or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ngu_points.embedded.pack import pack, unpack
+from ngu_points.engine.coverage import Covered
+from ngu_points.engine.events import Events
+from ngu_points.errors import StoreError
+from ngu_points.pipeline.process import distinct
+
+
+def segment_name(from_block: int, to_block: int) -> str:
+    return f"{from_block:012d}-{to_block:012d}.npz"
+
+
+def write_segment(folder: Path, covered: Covered) -> str:
+    """Write a range's events; returns the file's name once it is on the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = segment_name(covered.from_block, covered.to_block)
+    temporary = folder / f".{name}.{os.getpid()}"
+    try:
+        with temporary.open("wb") as file:
+            file.write(pack(_columns(covered)))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / name)
+        _sync_folder(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"{folder} cannot take the segment {name}: {error.strerror}") from error
+    return name
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_segment(path: Path) -> Covered:
+    """A segment as it was written; StoreError if it is missing or a bit of it changed."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; the archive is incomplete") from error
+    columns = unpack(data, str(path))
+    head = json.loads(columns["head"].tobytes())
+    row = columns["block_row"]
+    address = columns["address"]
+    events = Events(
+        kind=columns["kind"],
+        block=columns["block"][row],
+        tx_index=columns["tx_index"].astype(np.int64),
+        log_index=columns["log_index"].astype(np.int64),
+        timestamp=columns["timestamp"][row],
+        sender=address[columns["sender"]],
+        recipient=address[columns["recipient"]],
+        first=columns["first"],
+        quantity=columns["quantity"],
+        contract=address[columns["contract"]],
+        block_hash=columns["block_hash"][row],
+        tx_hash=columns["tx_hash"],
+    )
+    return Covered(
+        head["fromBlock"],
+        head["toBlock"],
+        bytes.fromhex(head["parentHash"]),
+        bytes.fromhex(head["lastHash"]),
+        head["timestamp"],
+        events,
+    )
+
+
+def _columns(covered: Covered) -> dict[str, object]:
+    events = covered.events
+    head = {
+        "format": 1,
+        "fromBlock": covered.from_block,
+        "toBlock": covered.to_block,
+        "parentHash": covered.parent_hash.hex(),
+        "lastHash": covered.last_hash.hex(),
+        "timestamp": covered.timestamp,
+        "events": len(events),
+    }
+    block, first_row, block_row = np.unique(events.block, return_index=True, return_inverse=True)
+    address, at = distinct(np.concatenate([events.sender, events.recipient, events.contract]))
+    sender, recipient, contract = np.split(at.astype(np.uint32), 3)
+    return {
+        "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
+        "kind": events.kind,
+        "block_row": block_row.astype(np.uint32),
+        "block": block,
+        "timestamp": events.timestamp[first_row],
+        "block_hash": events.block_hash[first_row],
+        "tx_index": events.tx_index.astype(np.uint32),
+        "log_index": events.log_index.astype(np.uint32),
+        "address": address,
+        "sender": sender,
+        "recipient": recipient,
+        "contract": contract,
+        "first": events.first,
+        "quantity": events.quantity,
+        "tx_hash": events.tx_hash,
+    }

@@ -1,0 +1,185 @@
+"""What happened, from the archive and the working queue; the state as it was at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ngu_points.embedded.archive import read_segment, write_segment
+from ngu_points.embedded.pack import pack, unpack
+from ngu_points.embedded.store import Store
+from ngu_points.engine.coverage import Covered
+from ngu_points.engine.events import Events, concat
+from ngu_points.engine.fingerprint import fingerprint, shares_digest
+from ngu_points.engine.rules import Rules
+from ngu_points.engine.runs import Runs
+from ngu_points.engine.state import State, Wallets, no_state
+from ngu_points.errors import StoreError
+from ngu_points.pipeline.query import View, refold
+
+LATEST = 2**62
+SEGMENT = 50_000
+"""Events that fill a segment; fewer are sealed when a day has passed, or on the way out."""
+
+
+class History:
+    """The archive folder beside a store, and the snapshots in it."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store = store
+        self.folder = folder
+        self.tail: list[Events] = []
+        self.recall()
+
+    def recall(self) -> None:
+        """Take what is processed and not yet archived from the tables (on opening, after undo)."""
+        recent = self.store.recent(self.store.archived() + 1, self.store.position().block)
+        self.tail = [recent] if len(recent) else []
+
+    def add(self, events: Events) -> None:
+        """Note what a step has processed."""
+        if len(events):
+            self.tail.append(events)
+
+    def seal(self, final: int, *, least: int = SEGMENT) -> Covered | None:
+        """Move what is final into a segment, if it is at least `least` events."""
+        if sum(map(len, self.tail)) < least:
+            return None
+        position = self.store.position().block
+        end = self.store.end_at(min(final, position))
+        start = self.store.archived() + 1
+        if end is None or end.to_block < start:
+            return None
+        events = concat(self.tail)
+        old = events.block <= end.to_block
+        covered = Covered(
+            start,
+            end.to_block,
+            self.store.parent_of(start),
+            end.last_hash,
+            end.timestamp,
+            events.take(old),
+        )
+        self.store.sealed(covered, write_segment(self.folder, covered))
+        left = events.take(~old)
+        self.tail = [left] if len(left) else []
+        return covered
+
+    def covered(self, after: int = -1) -> Iterator[Covered]:
+        """Everything processed beyond a block, range by range, in order."""
+        for name in self.store.segments():
+            first, last = (int(part) for part in name.removesuffix(".npz").split("-"))
+            if last > after:
+                segment = read_segment(self.folder / name)
+                if first > after:
+                    yield segment
+                else:
+                    raise StoreError(f"{name}: block {after} lies inside the segment")
+        yield from self._recent(max(after, self.store.archived()))
+
+    def _recent(self, after: int) -> Iterator[Covered]:
+        position = self.store.position()
+        if position.block > after:
+            events = self.store.recent(after + 1, position.block)
+            yield Covered(after + 1, position.block, b"", position.hash, position.timestamp, events)
+
+    # Snapshots: a cache; deleting them loses nothing ----------------------------------------
+
+    def snapshot(self) -> None:
+        """Keep the state of the present position, which must be an end of the archive."""
+        state, position = self.store.state(), self.store.position()
+        head = {"block": state.block, "timestamp": state.timestamp, "hash": position.hash.hex(),
+                "day": state.day, "carry": str(state.carry),
+                "contribution": str(state.contribution),
+                "fold": self.store.rules.fold_key()}  # fmt: skip
+        arrays: dict[str, Any] = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
+        arrays |= {f"run_{f.name}": getattr(state.runs, f.name) for f in fields(Runs)}
+        arrays |= {f"wallet_{f.name}": getattr(state.wallets, f.name) for f in fields(Wallets)}
+        folder = self.folder / "snapshots"
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{state.block}.{os.getpid()}"
+        temporary.write_bytes(pack(arrays))
+        temporary.replace(folder / f"{state.block:012d}-{state.timestamp}.npz")
+
+    def drop_snapshots(self, above: int = -1) -> None:
+        """Forget the snapshots of blocks above one."""
+        for path, block, _ in self._snapshots():
+            if block > above:
+                path.unlink(missing_ok=True)
+
+    def _snapshots(self) -> list[tuple[Path, int, int]]:
+        found = []
+        for path in (self.folder / "snapshots").glob("[0-9]*.npz"):
+            block, _, timestamp = path.stem.partition("-")
+            found.append((path, int(block), int(timestamp)))
+        return sorted(found, key=lambda f: f[1])
+
+    def state_at(self, rules: Rules, timestamp: int, block: int = LATEST) -> View:
+        """The state as it was at a time (and not beyond a block), from the snapshot before it."""
+        position = self.store.position()
+        if timestamp >= position.timestamp and block >= position.block:
+            return View.of(self.store.state(), rules, timestamp)
+        start = self._nearest(rules, timestamp, block)
+        hot, _ = refold(rules, self.covered(start.block), start, (block, timestamp))
+        return View.of(hot.state, rules, timestamp)
+
+    def fingerprint_at(self, at: tuple[int, int]) -> tuple[str, View]:
+        """The fingerprint as it was at a (block, time), and the view it is of."""
+        rules = self.store.rules
+        hot, days = refold(rules, self.covered(), no_state(rules), at)
+        state = replace(hot.state, block=at[0], timestamp=at[1])
+        closed = [(day, shares_digest(day, state.wallets.address)) for day in days]
+        value = fingerprint(state, closed, rules, self.store.chain_id)
+        return value, View.of(state, rules)
+
+    def time_of(self, block: int) -> int | None:
+        """The time of a block that ended a range or has an event; None where it is not known."""
+        end = self.store.end_at(block)
+        if end is not None and end.to_block == block:
+            return end.timestamp
+        for covered in self.covered():
+            at = np.searchsorted(covered.events.block, block)
+            if covered.to_block == block:
+                return covered.timestamp
+            if at < len(covered.events) and covered.events.block[at] == block:
+                return int(covered.events.timestamp[at])
+        return None
+
+    def _nearest(self, rules: Rules, timestamp: int, limit: int) -> State:
+        ends = self._segment_ends()
+        for path, block, at in reversed(self._snapshots()):
+            if at <= timestamp and block <= limit and block in ends:
+                state = _read_snapshot(path, rules)
+                if state is not None:
+                    return state
+        return no_state(rules)
+
+    def _segment_ends(self) -> set[int]:
+        names: Sequence[str] = self.store.segments()
+        return {int(name.removesuffix(".npz").split("-")[1]) for name in names}
+
+
+def _read_snapshot(path: Path, rules: Rules) -> State | None:
+    """None where the snapshot is of other rules or damaged: there is the archive still."""
+    try:
+        arrays = unpack(path.read_bytes(), str(path))
+    except (StoreError, OSError):
+        return None
+    head = json.loads(arrays["head"].tobytes())
+    if head["fold"] != rules.fold_key():
+        return None
+    return State(
+        Runs(*(arrays[f"run_{f.name}"] for f in fields(Runs))),
+        Wallets(*(arrays[f"wallet_{f.name}"] for f in fields(Wallets))),
+        head["block"],
+        head["timestamp"],
+        head["day"],
+        int(head["carry"]),
+        int(head["contribution"]),
+    )

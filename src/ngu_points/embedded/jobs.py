@@ -1,0 +1,137 @@
+"""The jobs of the schedule on one machine; each can run at any time, and twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ngu_points.embedded.history import History
+from ngu_points.embedded.store import Store
+from ngu_points.engine import invariants
+from ngu_points.engine.coverage import gaps
+from ngu_points.engine.facts import FEAST, total
+from ngu_points.engine.rules import DAY, Rules
+from ngu_points.errors import StoreError
+from ngu_points.pipeline import query
+from ngu_points.pipeline.schedule import JOBS, due
+
+log = logging.getLogger("ngu")
+RANKED = 10_000
+"""Wallets in the stored leaderboard snapshot."""
+KEEP_METRICS = 30 * DAY
+
+
+def points_recalc(history: History, now: int) -> dict[str, Any]:
+    """Rank all wallets at the last covered block; StoreError if the record contradicts itself."""
+    store, rules = history.store, history.store.rules
+    position, state = store.position(), store.state()
+    try:
+        invariants.check(state, rules)
+    except AssertionError as error:
+        raise StoreError(f"points recalc: {error}: run `ngu rebuild`") from error
+    _check_feasts(store, rules)
+    view = query.View.of(state, rules)
+    ranked = query.leaderboard(view, RANKED)
+    with store.commit():
+        store.db.execute("DELETE FROM leaderboard")
+        store.db.executemany(
+            "INSERT INTO leaderboard VALUES (?, ?, ?, ?)",
+            [
+                (r["rank"], bytes.fromhex(r["wallet"][2:]), r["points"], r["totalPoints"])
+                for r in ranked
+            ],
+        )
+    return {"block": position.block, "wallets": len(ranked), "at": now}
+
+
+def _check_feasts(store: Store, rules: Rules) -> None:
+    """Shares plus carry are the pool, day after day, and the ledger holds exactly the shares."""
+    carry, given = 0, 0
+    for day, _ in store.feast_days():
+        shares = sum(amount for _, amount in store.feast_shares(day.day))
+        if day.carry_in != carry or day.pool != shares + day.carry_out:
+            raise StoreError(f"points recalc: the feast of day {day.day} does not add up: "
+                             "run `ngu rebuild`")  # fmt: skip
+        carry, given = day.carry_out, given + shares
+    recorded = sum(total(store.state().wallets.facts[s, FEAST]) for s in range(len(rules.seasons)))
+    if recorded != given:
+        raise StoreError(f"points recalc: feasts gave {given} micro-points, the ledger has "
+                         f"{recorded}: run `ngu rebuild`")  # fmt: skip
+
+
+def metrics_aggregation(history: History, now: int) -> dict[str, Any]:
+    """One row of running figures, kept for 30 days."""
+    store = history.store
+    state, position = store.state(), store.position()
+    counters = store.meta("counters") or {}
+    measured = {
+        "block": position.block,
+        "lag": max(store.meta("head", position.block) - position.block, 0),
+        "events": sum(v for k, v in counters.items() if k.isdigit()),
+        "anomalies": counters.get("anomalies", 0),
+        "backlog": store.backlog(),
+        "deadLetters": store.dead_letters(),
+        "tokens": str(total(state.wallets.held) + total(state.wallets.staked)),
+        "staked": str(total(state.wallets.staked)),
+        "wallets": len(state.wallets),
+    }
+    with store.commit():
+        store.db.execute(
+            "REPLACE INTO metrics VALUES (?, ?)", (now // 300 * 300, json.dumps(measured))
+        )
+        store.db.execute("DELETE FROM metrics WHERE at < ?", (now - KEEP_METRICS,))
+    return measured
+
+
+def gap_check(history: History, now: int) -> dict[str, Any]:
+    """Ranges between the position and the newest covered block that have not been announced."""
+    store = history.store
+    position = store.position().block
+    records = store.coverage(position)
+    end = max((r.to_block for r in records), default=position)
+    found = gaps(records, position + 1, end)
+    for stream, first, last in found:
+        log.warning("gap", extra={"fields": {"stream": stream, "from": first, "to": last}})
+    return {"gaps": [list(gap) for gap in found]}
+
+
+def heartbeat(history: History, now: int) -> dict[str, Any]:
+    store = history.store
+    position = store.position()
+    log.info("heartbeat", extra={"fields": {"block": position.block, "backlog": store.backlog()}})
+    return {"block": position.block}
+
+
+def tidy(history: History, now: int) -> dict[str, Any]:
+    """Seal what is final, drop what expired."""
+    store = history.store
+    history.seal(store.final, least=1)
+    return {"dropped": store.prune(store.final, store.archived(), now)}
+
+
+Run = Callable[[History, int], dict[str, Any]]
+RUNS: dict[str, Run] = {
+    "points-recalc": points_recalc,
+    "metrics-aggregation": metrics_aggregation,
+    "gap-check": gap_check,
+    "heartbeat": heartbeat,
+    "tidy": tidy,
+}
+
+
+def catch_up(history: History, now: int) -> list[str]:
+    """Run every job that is due, in the order of the table; what was missed is one run."""
+    store = history.store
+    last = dict(store.db.execute("SELECT name, lastRun FROM jobs"))
+    ran = []
+    for job in JOBS:
+        if due(job, last.get(job.name), now):
+            result = RUNS[job.name](history, now)
+            with store.commit():
+                store.db.execute(
+                    "REPLACE INTO jobs VALUES (?, ?, ?)", (job.name, now, json.dumps(result))
+                )
+            ran.append(job.name)
+    return ran

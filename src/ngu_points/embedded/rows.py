@@ -1,0 +1,207 @@
+"""Columns to SQLite rows and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ngu_points.embedded.database import sql_int
+from ngu_points.engine.events import (
+    TYPES,
+    ZERO_ADDRESS,
+    Events,
+    Ints,
+    Kind,
+    blobs,
+    empty,
+    ids,
+    ids_column,
+)
+from ngu_points.engine.fingerprint import words
+from ngu_points.engine.runs import NOBODY, Runs
+from ngu_points.engine.state import Wallets
+
+BATCH_COLUMNS = (
+    'id, type, startTokenId, quantity, "from", "to", timestamp, blockNumber, transactionHash,'
+    " transactionIndex, logIndex, processed, processedAt, ttl, chainId, contract, blockHash"
+)
+STAKING_COLUMNS = (
+    "id, type, tokenId, staker, timestamp, blockNumber, transactionHash,"
+    " transactionIndex, logIndex, processed, processedAt, ttl, chainId, contract, blockHash"
+)
+
+
+def batch_rows(events: Events, chain_id: int, stamp: tuple[int, int | None, int]) -> Iterator[Any]:
+    """Rows of `BATCH_COLUMNS`; `stamp` is (processed, processedAt, ttl)."""
+    n = len(events)
+    sender: list[bytes | None] = list(blobs(events.sender))
+    for row in np.flatnonzero(events.kind == Kind.MINT).tolist():
+        sender[row] = None
+    return zip(
+        ids(events),
+        [TYPES[k] for k in events.kind.tolist()],
+        blobs(words(events.first)),
+        _ints(events.quantity),
+        sender,
+        blobs(events.recipient),
+        *_common(events),
+        *([part] * n for part in (*stamp, chain_id)),
+        blobs(events.contract),
+        blobs(events.block_hash),
+        strict=True,
+    )
+
+
+def staking_rows(
+    events: Events, chain_id: int, stamp: tuple[int, int | None, int]
+) -> Iterator[Any]:
+    """Rows of `STAKING_COLUMNS`."""
+    n = len(events)
+    return zip(
+        ids(events),
+        [TYPES[k] for k in events.kind.tolist()],
+        blobs(words(events.first)),
+        blobs(events.sender),
+        *_common(events),
+        *([part] * n for part in (*stamp, chain_id)),
+        blobs(events.contract),
+        blobs(events.block_hash),
+        strict=True,
+    )
+
+
+def _common(events: Events) -> tuple[list[Any], ...]:
+    return (
+        events.timestamp.tolist(),
+        events.block.tolist(),
+        blobs(events.tx_hash),
+        events.tx_index.tolist(),
+        events.log_index.tolist(),
+    )
+
+
+def _ints(column: Ints) -> list[Any]:
+    return [sql_int(v) for v in column] if column.dtype == object else column.tolist()
+
+
+SELECT_BATCH = (
+    'type, startTokenId, quantity, "from", "to", timestamp, blockNumber, transactionHash,'
+    " transactionIndex, logIndex, contract, blockHash"
+)
+SELECT_STAKING = (
+    "type, tokenId, 1, staker, NULL, timestamp, blockNumber, transactionHash,"
+    " transactionIndex, logIndex, contract, blockHash"
+)
+
+
+def events_of(rows: Sequence[Sequence[Any]]) -> Events:
+    """Events from rows of `SELECT_BATCH` or `SELECT_STAKING`."""
+    if not rows:
+        return empty()
+    kinds, first, quantity, sender, recipient, time, block, tx, tx_index, log_index, at, hash_ = (
+        zip(*rows, strict=True)
+    )
+    firsts = [int.from_bytes(f, "big") for f in first]
+    quantities = [int(q) for q in quantity]
+    ends = [f + q for f, q in zip(firsts, quantities, strict=True)]
+    return Events(
+        kind=np.array([TYPES.index(k) for k in kinds], np.uint8),
+        block=np.array(block, np.int64),
+        tx_index=np.array(tx_index, np.int64),
+        log_index=np.array(log_index, np.int64),
+        timestamp=np.array(time, np.int64),
+        sender=_bytes([s or ZERO_ADDRESS for s in sender], 20),
+        recipient=_bytes([r or ZERO_ADDRESS for r in recipient], 20),
+        first=ids_column(firsts, ends=ends),
+        quantity=ids_column(quantities, ends=ends),
+        contract=_bytes(at, 20),
+        block_hash=_bytes(hash_, 32),
+        tx_hash=_bytes(tx, 32),
+    )
+
+
+def _bytes(values: Sequence[bytes], width: int) -> Any:
+    return np.frombuffer(b"".join(values), np.uint8).reshape(-1, width).copy()
+
+
+RUN_COLUMNS = "first, last, owner, staker, ownedSince, since"
+
+
+def run_rows(runs: Runs, address: Any) -> Iterator[Any]:
+    """Rows of `RUN_COLUMNS`."""
+    names = [*blobs(address), None]
+    assert NOBODY == -1, "the last name stands for nobody"
+    return zip(
+        blobs(words(runs.first)),
+        blobs(words(runs.end - 1)),
+        [names[i] for i in runs.owner.tolist()],
+        [names[i] for i in runs.staker.tolist()],
+        runs.owned_since.tolist(),
+        runs.since.tolist(),
+        strict=True,
+    )
+
+
+def runs_of(rows: Sequence[Sequence[Any]], number: dict[bytes | None, int]) -> Runs:
+    """Runs from rows of `RUN_COLUMNS`; `number` gives each address its index, None `NOBODY`."""
+    first = [int.from_bytes(row[0], "big") for row in rows]
+    end = [int.from_bytes(row[1], "big") + 1 for row in rows]
+    return Runs(
+        ids_column(first, ends=end),
+        ids_column(end, ends=end),
+        np.array([number[row[2]] for row in rows], np.int64),
+        np.array([number[row[3]] for row in rows], np.int64),
+        np.array([row[4] for row in rows], np.int64),
+        np.array([row[5] for row in rows], np.int64),
+    )
+
+
+WALLET_COLUMNS = (
+    "wallet, facts, currentHeld, currentStaked, totalStaked, stakeWeight, daySeconds,"
+    " lastStakeAt, lastUnstakeAt, streakStart, streakLast, lastUpdateAt"
+)
+
+
+def wallet_rows(wallets: Wallets) -> Iterator[Any]:
+    """Rows of `WALLET_COLUMNS`."""
+    facts = np.moveaxis(wallets.facts, -1, 0).tolist()
+    return zip(
+        blobs(wallets.address),
+        [json.dumps(row, separators=(",", ":")) for row in facts],
+        *(_ints(c) for c in (wallets.held, wallets.staked, wallets.total_staked)),
+        *(_ints(c) for c in (wallets.stake_weight, wallets.day_seconds)),
+        wallets.last_stake.tolist(),
+        wallets.last_unstake.tolist(),
+        wallets.streak_start.tolist(),
+        wallets.streak_last.tolist(),
+        wallets.updated.tolist(),
+        strict=True,
+    )
+
+
+def wallets_of(rows: Sequence[Sequence[Any]], blank: Wallets) -> Wallets:
+    """Wallets from rows of `WALLET_COLUMNS`; `blank` gives the shape where there are none."""
+    if not rows:
+        return blank
+    columns = list(zip(*rows, strict=True))
+    facts = [json.loads(text) for text in columns[1]]
+    flat = [v for row in facts for season in row for v in season]
+    shape = (len(rows), *blank.facts.shape[:2])
+    numbers = [_column(column) for column in columns[2:]]
+    return Wallets(
+        _bytes(columns[0], 20),
+        np.ascontiguousarray(np.moveaxis(_column(flat).reshape(shape), 0, -1)),
+        *numbers,
+    )
+
+
+def _column(values: Sequence[Any]) -> Ints:
+    plain = [int(v) for v in values]
+    if all(-(2**62) < v < 2**62 for v in plain):
+        return np.array(plain, np.int64)
+    column = np.empty(len(plain), object)
+    column[:] = plain
+    return column

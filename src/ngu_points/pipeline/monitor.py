@@ -1,0 +1,56 @@
+"""Read the chain range by range, in order, a few ranges ahead of whoever takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+from ngu_points.engine.coverage import Covered
+from ngu_points.errors import NguError
+from ngu_points.pipeline.interfaces import Chain, Position
+
+AHEAD = 4
+"""Ranges being read at once; what they hold is bounded by what a node answers at most."""
+
+
+class Forked(NguError):  # noqa: N818 -- what happened to the chain, not to us
+    """The chain behind a position is another one than was read there."""
+
+    def __init__(self, block: int) -> None:
+        super().__init__(f"block {block} is not the block that was read there before: a fork")
+        self.block = block
+
+
+async def cover(
+    chain: Chain, position: Position, to_block: int, *, ahead: int = AHEAD
+) -> AsyncIterator[Covered]:
+    """All ranges from behind the position to `to_block`, each linked to the one before it."""
+    following = position.block + 1
+    last_hash = position.hash
+    waiting: deque[asyncio.Task[list[Covered]]] = deque()
+    try:
+        while following <= to_block or waiting:
+            while following <= to_block and len(waiting) < ahead:
+                end = min(following + chain.span - 1, to_block)
+                waiting.append(asyncio.create_task(_whole(chain, following, end)))
+                following = end + 1
+            for covered in await waiting.popleft():
+                if any(last_hash) and covered.parent_hash != last_hash:
+                    raise Forked(covered.from_block - 1)
+                last_hash = covered.last_hash
+                yield covered
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _whole(chain: Chain, from_block: int, to_block: int) -> list[Covered]:
+    """A range in as many reads as it takes."""
+    read = []
+    while from_block <= to_block:
+        covered = await chain.read(from_block, to_block)
+        read.append(covered)
+        from_block = covered.to_block + 1
+    return read

@@ -1,0 +1,147 @@
+"""Covered events become state, in block order: load what they touch, fold, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ngu_points.engine.coverage import STREAMS, Coverage, Delivery, cut, digest, ready_through
+from ngu_points.engine.events import I64, U8, Events, Kind, concat
+from ngu_points.engine.rules import Rules
+from ngu_points.engine.runs import NOBODY, Anomalies, Anomaly, Moves
+from ngu_points.engine.state import advance
+from ngu_points.pipeline.interfaces import Change, Position, Store
+from ngu_points.pipeline.persist import persist, validate
+
+EVENTS_MAX = 50_000
+"""Events that one step takes at most; a single block with more is still one step."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """What one step did."""
+
+    position: Position
+    events: Events
+    anomalies: int
+    days: int  # feast days that closed
+
+
+def process(store: Store, rules: Rules, now: int, limit: int = EVENTS_MAX) -> Step | None:
+    """Fold what is covered beyond the position, about `limit` events; None if nothing is."""
+    position = store.position().block
+    records = store.coverage(position)
+    reach = ready_through(records, position, store.arrived)
+    if reach is None:
+        return None
+    record = cut(records, position, reach, limit)
+    with store.commit():
+        return _step(store, store.pending(record.to_block), record, rules, now)
+
+
+def ingest(store: Store, deliveries: Sequence[Delivery], rules: Rules, now: int) -> list[Step]:
+    """Persist and process: in one commit if the deliveries are whole and next in line.
+
+    Otherwise (late, twice, out of order) they are persisted, and what is ready is processed.
+    """
+    record = in_line(deliveries, store.position().block)
+    if record is None:
+        persist(store, deliveries, now)
+        steps = []
+        while step := process(store, rules, now):
+            steps.append(step)
+        return steps
+    for delivery in deliveries:
+        validate(delivery)
+    events = concat([d.events for d in deliveries]).sorted()
+    with store.commit():
+        store.put(deliveries, now, processed=True)
+        return [_step(store, events, record, rules, now)]
+
+
+def in_line(deliveries: Sequence[Delivery], position: int) -> Coverage | None:
+    """The last record, if the deliveries are all that lies right behind the position, in order."""
+    ends = []
+    for stream in STREAMS:
+        mine = [d for d in deliveries if d.stream == stream]
+        block = position
+        for delivery in mine:
+            if len(delivery.coverage) != 1 or delivery.coverage[0].from_block != block + 1:
+                return None
+            record = delivery.coverage[0]
+            if record.digest != digest(delivery.events, delivery.rejected):
+                return None
+            block = record.to_block
+        if not mine:
+            return None
+        ends.append(mine[-1].coverage[0])
+    return ends[0] if ends[0].to_block == ends[1].to_block else None
+
+
+def _step(store: Store, events: Events, record: Coverage, rules: Rules, now: int) -> Step:
+    address, moves = moves_of(events)
+    before = store.load(moves.first, moves.end, address, record.timestamp)
+    after = advance(before.state, moves, rules, record.to_block, record.timestamp)
+    position = Position(record.to_block, record.last_hash, record.timestamp)
+    known = after.state.wallets.address
+    notes, uncertain = explain(after.anomalies, events, known)
+    store.apply(Change(before, after, position, events, notes, uncertain), now)
+    return Step(position, events, len(notes), len(after.days))
+
+
+def moves_of(events: Events) -> tuple[U8, Moves]:
+    """The distinct wallets of the events, and the events in terms of them.
+
+    Senders of mints and recipients of burns, stakes and unstakes are `NOBODY`.
+    """
+    gives = events.kind != Kind.MINT
+    takes = (events.kind == Kind.MINT) | (events.kind == Kind.TRANSFER)
+    address, index = distinct(np.concatenate([events.sender[gives], events.recipient[takes]]))
+    sender, recipient = np.full((2, len(events)), NOBODY, np.int64)
+    givers = int(gives.sum())
+    sender[gives], recipient[takes] = index[:givers], index[givers:]
+    end = events.first + events.quantity
+    return address, Moves(events.kind, events.first, end, sender, recipient, events.timestamp)
+
+
+def distinct(address: U8) -> tuple[U8, I64]:
+    """The distinct rows of uint8[n, 20], and for each row its index among them.
+
+    Rows are grouped by a 64-bit mix of their bytes, which costs one integer sort; should two
+    addresses share it, whole rows are sorted instead.
+    """
+    words = np.zeros((len(address), 24), np.uint8)
+    words[:, :20] = address
+    parts = words.view(np.uint64)
+    key = parts[:, 0] * np.uint64(0x9E3779B97F4A7C15) ^ parts[:, 1] ^ (parts[:, 2] << np.uint64(32))
+    _, first, index = np.unique(key, return_index=True, return_inverse=True)
+    rows = address[first]
+    if (rows[index] != address).any():
+        rows, index = np.unique(address, axis=0, return_inverse=True)
+    return rows, index.reshape(-1).astype(np.int64)
+
+
+def explain(
+    anomalies: Anomalies, events: Events, address: U8
+) -> tuple[dict[int, str], tuple[bytes, ...]]:
+    """The error note of each contradicted event, and the wallets concerned."""
+    notes: dict[int, str] = {}
+    wallets: set[bytes] = set()
+    for i in range(len(anomalies)):
+        row, code = int(anomalies.event[i]), Anomaly(int(anomalies.code[i]))
+        first, last = int(anomalies.first[i]), int(anomalies.end[i]) - 1
+        names = "+".join(str(c.name) for c in code)
+        tokens = f"token {first}" if first == last else f"tokens {first}-{last}"
+        known = [
+            (word, address[wallet].tobytes())
+            for word, wallet in (("owner", anomalies.owner[i]), ("staker", anomalies.staker[i]))
+            if wallet != NOBODY
+        ]
+        recorded = ", ".join(f"{word} 0x{a.hex()}" for word, a in known) or "nothing"
+        note = f"{names} {tokens} (recorded: {recorded})"
+        notes[row] = f"{notes[row]}; {note}" if row in notes else note
+        wallets |= {a for _, a in known}
+        wallets |= {events.sender[row].tobytes(), events.recipient[row].tobytes()}
+    return notes, tuple(sorted(wallets - {bytes(20)}))

@@ -1,0 +1,227 @@
+"""Answers from a state: points, tokens, the leaderboard, and the state as it was at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ngu_points.engine import facts
+from ngu_points.engine.coverage import Covered
+from ngu_points.engine.events import I64, NARROW, Events, Ints
+from ngu_points.engine.feast import FeastDay
+from ngu_points.engine.hot import Hot
+from ngu_points.engine.rules import DAY, Rules
+from ngu_points.engine.runs import NOBODY
+from ngu_points.engine.state import State, advance, among
+from ngu_points.pipeline.process import moves_of
+
+EVENTS_MAX = 50_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A state looked at from a time at or after its last event, under some rates."""
+
+    state: State
+    rules: Rules
+    timestamp: int
+    facts: Ints  # [seasons, facts, wallets], open runs included
+
+    @classmethod
+    def of(cls, state: State, rules: Rules, timestamp: int | None = None) -> View:
+        """`timestamp` defaults to that of the state's last covered block."""
+        at = state.timestamp if timestamp is None else timestamp
+        earns = ~among(state.wallets.address, rules.earns_nothing)
+        now = facts.at_time(state.wallets.facts, state.runs, rules, earns, at)
+        return cls(state, rules, at, now)
+
+    @property
+    def season(self) -> int:
+        return self.rules.current_season(self.timestamp)
+
+    def points(self, season: int | None = None) -> tuple[Ints, int]:
+        """Numerators of every wallet's points and their denominator; all seasons by default."""
+        every = list(range(len(self.rules.seasons)))
+        return facts.points(self.facts, self.rules, every if season is None else [season])
+
+    def row(self, wallet: bytes) -> int | None:
+        """The wallet's row, None if nothing ever happened to it."""
+        hits = np.flatnonzero(among(self.state.wallets.address, frozenset({wallet})))
+        return int(hits[0]) if len(hits) else None
+
+
+def refold(
+    rules: Rules, history: Iterable[Covered], start: State, until: tuple[int, int] | None = None
+) -> tuple[Hot, list[FeastDay]]:
+    """Fold a history again from a state, up to the last block within `until` (block, seconds).
+
+    Wallets of the feast days are numbers in the result.
+    """
+    hot = Hot(start, rules)
+    days: list[FeastDay] = []
+    for covered in history:
+        done = False
+        if until is not None and (covered.to_block > until[0] or covered.timestamp > until[1]):
+            covered, done = _part(covered, *until), True
+        for events, block, timestamp in _steps(covered):
+            address, moves = moves_of(events)
+            part = hot.take(moves.first, moves.end, address, timestamp)
+            after = advance(part.state, moves, rules, block, timestamp)
+            numbers = hot.put(part, after.state)
+            days += [replace(d, wallet=numbers[d.wallet]) for d in after.days]
+        if done:
+            break
+    return hot, days
+
+
+def _part(covered: Covered, block: int, timestamp: int) -> Covered:
+    """The events of a range up to a block and a time."""
+    events = covered.events
+    events = events.take((events.timestamp <= timestamp) & (events.block <= block))
+    last = int(events.block[-1]) if len(events) else covered.from_block - 1
+    return replace(
+        covered,
+        events=events,
+        to_block=min(max(last, block), covered.to_block),
+        timestamp=timestamp,
+    )
+
+
+def _steps(covered: Covered) -> Iterator[tuple[Events, int, int]]:
+    events = covered.events
+    for low in range(0, len(events), EVENTS_MAX):
+        part = events.take(slice(low, low + EVENTS_MAX))
+        if low + EVENTS_MAX < len(events):
+            yield part, int(part.block[-1]), int(part.timestamp[-1])
+        else:
+            yield part, covered.to_block, covered.timestamp
+    if not len(events):
+        yield events, covered.to_block, covered.timestamp
+
+
+def wallet_record(view: View, wallet: bytes, midnight: View | None = None) -> dict[str, Any]:
+    """The points record of a wallet. `midnight` is the view at 00:00 UTC, for dailyPoints."""
+    row, season = view.row(wallet), view.season
+    wallets = view.state.wallets
+    record: dict[str, Any] = {"wallet": "0x" + wallet.hex()}
+    record["points"] = facts.shown(points_of(view, wallet, season))
+    record["totalPoints"] = facts.shown(points_of(view, wallet))
+    if midnight is not None:
+        gained = points_of(view, wallet, season) - points_of(midnight, wallet, season)
+        record["dailyPoints"] = facts.shown(max(gained, Fraction(0)))
+    if row is None:
+        return record | {"known": False}
+    record |= {
+        "known": True,
+        "currentHeld": int(wallets.held[row]),
+        "currentStaked": int(wallets.staked[row]),
+        "totalStaked": int(wallets.total_staked[row]),
+        "lastStakeAt": int(wallets.last_stake[row]) or None,
+        "lastUnstakeAt": int(wallets.last_unstake[row]) or None,
+        "stakingStreak": int(wallets.streak(view.timestamp)[row]),
+        "lastUpdateAt": int(wallets.updated[row]),
+    }
+    if view.rules.seasons:
+        names = facts.names(view.rules)
+        record["season"] = view.rules.seasons[season].name
+        record["facts"] = {n: int(view.facts[season, f, row]) for f, n in enumerate(names)}
+    return record
+
+
+def points_of(view: View, wallet: bytes, season: int | None = None) -> Fraction:
+    """A wallet's exact points in one season, or in all."""
+    row = view.row(wallet)
+    if row is None or not view.rules.seasons:
+        return Fraction(0)
+    alone = replace(view, facts=view.facts[:, :, [row]])
+    numerators, denominator = alone.points(season)
+    return Fraction(int(numerators[0]), denominator)
+
+
+def runs_of_wallet(view: View, wallet: bytes) -> list[dict[str, Any]]:
+    """The token runs that a wallet owns or stakes."""
+    row, runs = view.row(wallet), view.state.runs
+    if row is None:
+        return []
+    return [
+        {
+            "first": str(runs.first[i]),
+            "last": str(runs.end[i] - 1),
+            "staked": bool(runs.staker[i] != NOBODY),
+            "since": int(runs.since[i]),
+        }
+        for i in np.flatnonzero((runs.earner == row) | (runs.owner == row)).tolist()
+    ]
+
+
+def leaderboard(view: View, limit: int, season: int | None = None) -> list[dict[str, Any]]:
+    """The wallets with most points of the (current) season, best first; ties by address."""
+    if not view.rules.seasons:
+        return []
+    season = view.season if season is None else season
+    numerators, denominator = view.points(season)
+    totals, total_denominator = view.points()
+    order = facts.rank(numerators, view.state.wallets.address)
+    wallets = view.state.wallets
+    return [
+        {
+            "rank": rank,
+            "wallet": "0x" + wallets.address[row].tobytes().hex(),
+            "points": facts.shown(Fraction(int(numerators[row]), denominator)),
+            "totalPoints": facts.shown(Fraction(int(totals[row]), total_denominator)),
+            "held": int(wallets.held[row]),
+            "staked": int(wallets.staked[row]),
+        }
+        for rank, row in enumerate(_earning(order, numerators)[:limit].tolist(), 1)
+    ]
+
+
+def _earning(order: I64, numerators: Ints) -> I64:
+    return order[numerators[order] > 0]
+
+
+def token(view: View, token_id: int) -> dict[str, Any] | None:
+    """Who owns and who stakes a token, and since when; None if it does not exist."""
+    runs = view.state.runs
+    if runs.end.dtype != object and token_id >= NARROW:
+        return None
+    at = int(np.searchsorted(runs.end, token_id, side="right"))
+    if at == len(runs) or runs.first[at] > token_id:
+        return None
+    names = view.state.wallets.address
+
+    def name(wallet: int) -> str | None:
+        return None if wallet == NOBODY else "0x" + names[wallet].tobytes().hex()
+
+    staked = runs.staker[at] != NOBODY
+    return {
+        "tokenId": str(token_id),
+        "owner": name(int(runs.owner[at])),
+        "staker": name(int(runs.staker[at])),
+        "ownedSince": int(runs.owned_since[at]) or None,
+        "stakedSince": int(runs.since[at]) if staked else None,
+        "run": [str(runs.first[at]), str(runs.end[at] - 1)],
+    }
+
+
+def feast_today(view: View) -> dict[str, Any] | None:
+    """The open feast: its pool so far, and who has which part of the staked seconds."""
+    state = view.state
+    if state.day is None:
+        return None
+    pool = state.carry + view.rules.feast_emission + state.contribution
+    staked = facts.total(state.wallets.staked)
+    held = facts.total(state.wallets.held)
+    return {
+        "day": state.day,
+        "closesAt": (state.day + 1) * DAY,
+        "poolMicro": str(pool),
+        "carryMicro": str(state.carry),
+        "contributionMicro": str(state.contribution),
+        "stakedTokens": staked,
+        "tokens": staked + held,
+    }
