@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import signal
 import time
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import click
 from ngu_points.cli.options import Given, shared
 from ngu_points.cli.progress import drawn
 from ngu_points.config import rules_of
+from ngu_points.demo.show import for_a_while, show
 from ngu_points.embedded import jobs
 from ngu_points.embedded.app import App, opened
 from ngu_points.embedded.database import writer_lock
@@ -149,6 +152,61 @@ def stopping(stop: asyncio.Event) -> Any:
             loop.remove_signal_handler(number)
 
 
+class Duration(click.ParamType[float]):
+    """Seconds from `20s`, `2m` or `20`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        text = str(value)
+        factor = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+        try:
+            seconds = float(text if factor is None else text[:-1]) * (factor or 1)
+        except ValueError:
+            seconds = -1.0
+        if not 0 < seconds < 1e6:
+            self.fail(f"{value!r} is no duration: it takes 20s, 2m or 1h", param, ctx)
+        return seconds
+
+
+@click.command()
+@click.option("--for", "seconds", type=Duration(), metavar="TIME", help="End after 20s, 2m, 1h.")
+@click.option("--simulated", is_flag=True, help="Use the simulated node, even where anvil runs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def demo(seconds: float | None, simulated: bool, as_json: bool) -> int:
+    """Watch a local chain mint, transfer, burn, stake and unstake, and what it comes to.
+
+    Starts a real EVM node (anvil) with traffic from several wallets, follows its head with the
+    whole pipeline, and in the end compares every token with the contract. Keeps nothing.
+    """
+    return asyncio.run(_demo(seconds, simulated, as_json))
+
+
+async def _demo(seconds: float | None, simulated: bool, as_json: bool) -> int:
+    logging.getLogger("ngu").setLevel(logging.WARNING)
+    stop = asyncio.Event()
+    with stopping(stop):
+        ending = asyncio.create_task(for_a_while(stop, seconds))
+        try:
+            summary = await show(stop, simulated=simulated, quiet=as_json)
+        finally:
+            ending.cancel()
+    if as_json:
+        click.echo(json.dumps(summary))
+        return 0
+    counts = ", ".join(f"{n} {name}" for name, n in summary["counts"].items())
+    click.echo(f"{summary['chain']}: {summary['transactions']:,} transactions, "
+               f"{summary['events']:,} events ({counts})")  # fmt: skip
+    click.echo(f"block {summary['block']:,}: {summary['tokens']:,} tokens, {summary['staked']:,} "
+               f"staked, {summary['feasts']} feasts held")  # fmt: skip
+    for row in summary["leaderboard"]:
+        click.echo(f"  {row['rank']:>2}  {row['wallet']}  {row['points']:>20}")
+    click.echo(f"owner and staker of all {summary['tokensEqualToContract']:,} tokens equal the "
+               "contract's own answers")  # fmt: skip
+    click.echo(f"fingerprint {summary['fingerprint']}")
+    return 0
+
+
 @click.command()
 @shared
 def recalc(given: Given) -> int:
@@ -195,4 +253,4 @@ def rebuild(given: Given) -> int:
     return 0 if result["same"] or result["rulesChanged"] else 3
 
 
-COMMANDS = (init, sync, run, recalc, rebuild)
+COMMANDS = (demo, init, sync, run, recalc, rebuild)

@@ -89,9 +89,10 @@ class Traffic:
         return action
 
     def _mint(self) -> Action:
-        # Most mints are small, a few as large as they may be, and a single token is common.
-        quantity = min(MAX_QUANTITY, 1 + int(self._random.expovariate(1 / 60)))
-        wallet = self._random.choice(self.wallets)
+        draw = self._random
+        sizes = (1, draw.randint(2, 30), draw.randint(31, MAX_QUANTITY), MAX_QUANTITY)
+        (quantity,) = draw.choices(sizes, (30, 45, 20, 5))
+        wallet = draw.choice(self.wallets)
         return Action(Kind.MINT, wallet, ZERO_ADDRESS, self.holdings.next_id, quantity)
 
     def _on_existing(self, kind: Kind) -> Action | None:
