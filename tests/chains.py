@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import oracle
 
+import oracle
 from ngu_points.engine.coverage import Covered, Head
 from ngu_points.engine.events import Events, Kind, Rejected, ids_column
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
-import oracle
-from histories import RangeWeights, histories
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oracle
+from histories import RangeWeights, histories
 from ngu_points.engine import facts as engine_facts
 from ngu_points.engine.events import Kind, ids_column
 from ngu_points.engine.feast import FeastDay
@@ -56,7 +57,7 @@ def engine_moves(events: list[oracle.Event]) -> tuple[Moves, list[str]]:
     return moves, wallets
 
 
-def run(rules: Rules, events: list[oracle.Event], cuts: list[int], until: int):  # noqa: ANN201
+def run(rules: Rules, events: list[oracle.Event], cuts: list[int], until: int):
     """Fold the events in the batches that `cuts` makes."""
     moves, wallets = engine_moves(events)
     address = np.array([list(bytes.fromhex(a[2:])) for a in wallets], np.uint8).reshape(-1, 20)
@@ -64,7 +65,7 @@ def run(rules: Rules, events: list[oracle.Event], cuts: list[int], until: int): 
     days: list[FeastDay] = []
     anomalies = []
     edges = [0, *sorted(cuts), len(events)]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         part = moves.take(slice(low, high))
         last = high == len(events)
         now = until if last else (events[high - 1].timestamp if high else state.timestamp)

@@ -100,7 +100,7 @@ def _summary(app: App, head: Head) -> dict[str, Any]:
         "wallets": len(state.wallets),
         "runs": len(state.runs),
         "anomalies": counters.get("anomalies", 0),
-        "deadLetters": store.dead_letters(),
+        "deadLetters": store.queue.dead_letters(),
         "fingerprint": store.fingerprint(),
     }
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -24,12 +24,18 @@ _START_SECONDS = 20.0
 _PORTS_TRIED = 3
 
 # Whatever becomes of the parent, its end of standard input closes: then the node goes too. Where
-# the parent was killed outright, nobody else is left to remove the node's files.
+# the parent was killed outright, nobody else is left to remove the node's files; the watch must
+# then outlive the node, whose end would otherwise be its own.
 _KEEPER = """
 exec 3<&0
 directory=$1; shift
 "$@" </dev/null 3<&- & node=$!
-(read -r line <&3; kill -9 $node; test "$line" || rm -rf "$directory") >/dev/null 2>&1 & watch=$!
+(
+  read -r line <&3
+  trap '' TERM
+  kill -9 $node
+  test "$line" || rm -rf "$directory"
+) >/dev/null 2>&1 & watch=$!
 wait $node 2>/dev/null; status=$?
 kill $watch 2>/dev/null
 exit $status
@@ -82,9 +88,10 @@ class Anvil:
     seconds_per_block: int | None = None
     block_time: float | None = None
     chain_id: int = 31337
-    port: int = 0
-    _process: subprocess.Popen[bytes] | None = None
-    _directory: str = ""
+    port: int = field(default=0, init=False)
+    directory: str = field(default="", init=False)
+    """Its files; removed at the end."""
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def url(self) -> str:
@@ -96,28 +103,22 @@ class Anvil:
         """The WebSocket endpoint."""
         return f"ws://127.0.0.1:{self.port}"
 
-    @property
-    def pid(self) -> int | None:
-        """The process to wait for; on POSIX systems the node is its child."""
-        return self._process.pid if self._process else None
-
     def __enter__(self) -> Self:
         """Start it and wait until it answers. Raises NguError when it does not."""
-        for attempt in range(_PORTS_TRIED):
+        words = ""
+        for _ in range(_PORTS_TRIED):
             self.port = _free_port()
-            self._start()
+            process = self._start()
             try:
-                self._await_answer()
-            except NguError:
-                self._stop()
-                if attempt == _PORTS_TRIED - 1:
-                    raise
+                if self._await_answer(process):
+                    return self
+                words = _last_words(process)
             except BaseException:
                 self._stop()
                 raise
-            else:
-                return self
-        raise AssertionError("unreachable")
+            # Somebody else may have taken the port meanwhile.
+            self._stop()
+        raise NguError(f"anvil ended at once: {words}")
 
     def __exit__(
         self,
@@ -128,27 +129,28 @@ class Anvil:
         """Kill it and remove its files."""
         self._stop()
 
-    def _start(self) -> None:
-        self._directory = tempfile.mkdtemp(prefix="ngu-anvil-")
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.directory = tempfile.mkdtemp(prefix="ngu-anvil-")
         command: list[str] = [str(self.binary.resolve()), *self._flags()]
         if os.name == "posix":
-            command = ["/bin/sh", "-c", _KEEPER, "anvil", self._directory, *command]
-        self._process = subprocess.Popen(
+            command = ["/bin/sh", "-c", _KEEPER, "anvil", self.directory, *command]
+        process = self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            cwd=self._directory,
-            env=_environment(self._directory),
+            cwd=self.directory,
+            env=_environment(self.directory),
             # Ctrl-C in a terminal is for us alone; we stop the node ourselves.
             start_new_session=True,
         )
+        return process
 
     def _flags(self) -> list[str]:
         flags = ["--host", "127.0.0.1", "--port", str(self.port), "--silent"]
         flags += ["--chain-id", str(self.chain_id), "--slots-in-an-epoch", "4"]
         flags += ["--max-persisted-states", "1", "--no-request-size-limit"]
-        flags += ["--cache-path", self._directory]
+        flags += ["--cache-path", self.directory]
         # Gas price is what orders the transactions of a block (see the drivers), not a cost.
         flags += ["--block-base-fee-per-gas", "0", "--disable-min-priority-fee"]
         flags += ["--gas-limit", str(GAS_LIMIT)]
@@ -158,21 +160,16 @@ class Anvil:
             return [*flags, "--no-mining"]
         return [*flags, "--block-time", str(self.block_time)]
 
-    def _await_answer(self) -> None:
+    def _await_answer(self, process: subprocess.Popen[bytes]) -> bool:
+        """True once it answers, False if it has ended. Raises NguError if neither comes."""
         deadline = time.monotonic() + _START_SECONDS
         while not _answers(self.port, self.seconds_per_block):
-            assert self._process is not None
-            if self._process.poll() is not None:
-                raise NguError(f"anvil ended at once: {self._last_words()}")
+            if process.poll() is not None:
+                return False
             if time.monotonic() > deadline:
                 raise NguError(f"anvil does not answer within {_START_SECONDS:.0f} s")
             time.sleep(0.01)
-
-    def _last_words(self) -> str:
-        assert self._process is not None
-        assert self._process.stderr is not None
-        lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1][:200] if lines else "no reason given"
+        return True
 
     def _stop(self) -> None:
         process, self._process = self._process, None
@@ -188,7 +185,13 @@ class Anvil:
         except subprocess.TimeoutExpired:
             _kill(process)
         process.stderr.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _last_words(process: subprocess.Popen[bytes]) -> str:
+    assert process.stderr is not None
+    lines = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:200] if lines else "no reason given"
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -27,6 +27,10 @@ class Holdings:
         for event in events:
             self._apply(event)
 
+    def copy(self) -> "Holdings":
+        """The same state, to be changed on its own."""
+        return Holdings(self.owners.copy(), self.stakers.copy(), self.next_id)
+
     def owner(self, token: int) -> bytes:
         """The owner, or the zero address."""
         return self.owners.get(token, ZERO_ADDRESS)

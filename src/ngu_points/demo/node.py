@@ -50,7 +50,7 @@ class SimNode:
     _final: int | None = None
     _branch: int = 0
     _watchers: tuple[Watcher, ...] = ()
-    _known: tuple[bytes, int, Holdings] | None = None
+    _known: tuple[Block, Holdings] | None = None
 
     def __post_init__(self) -> None:
         first = genesis(self.timestamp)
@@ -144,12 +144,14 @@ class SimNode:
         target = len(blocks) - 1 if number is None else number
         state, at = Holdings(), 0
         if self._known is not None:
-            known_hash, known, held = self._known
-            if known <= target and blocks[known].hash == known_hash:
-                state, at = held, known
-        for block in blocks[at + 1 : target + 1]:
-            state.play(self._events(block))
-        self._known = (blocks[target].hash, target, state)
+            block, held = self._known
+            if block.number <= target and blocks[block.number] is block:
+                state, at = held, block.number
+        if at < target:
+            state = state.copy()
+            for block in blocks[at + 1 : target + 1]:
+                state.play(self._events(block))
+            self._known = (blocks[target], state)
         return state
 
     def _events(self, block: Block) -> list[Event]:

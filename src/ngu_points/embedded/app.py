@@ -19,11 +19,11 @@ from ngu_points.chain.reader import Reader, creation_block
 from ngu_points.chain.rpc import Rpc
 from ngu_points.config import Config, contract_of, finality_of, rules_of
 from ngu_points.embedded.buffer import Buffer
-from ngu_points.embedded.database import writer_lock
+from ngu_points.embedded.database import Identity, writer_lock
 from ngu_points.embedded.history import History
-from ngu_points.embedded.store import Identity, Store
+from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered, Head, announce
-from ngu_points.engine.rules import Rules
+from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import StoreError, UsageError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.monitor import Forked, cover
@@ -32,7 +32,7 @@ from ngu_points.pipeline.process import ingest, process
 log = logging.getLogger("ngu")
 T = TypeVar("T")
 SNAPSHOT_EVENTS = 1_000_000
-"""A snapshot of the state is kept at least so often, and at the first seal after each day."""
+"""A snapshot of the state is kept after so many events, and after each of the latest days."""
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class App:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._flushing: asyncio.Future[None] | None = None
         self._since_snapshot = 0
-        self._sequence = store.covered_through()[1]
+        self._sequence = store.queue.covered_through()[1]
 
     async def on_worker(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run something that touches the database."""
@@ -99,11 +99,11 @@ class App:
 
     def _read_through(self) -> Position:
         """The last block that was announced on both streams."""
-        block, _ = self.store.covered_through()
+        block, _ = self.store.queue.covered_through()
         position = self.store.position()
         if block <= position.block:
             return position
-        end = self.store.end_at(block)
+        end = self.store.queue.end_at(block)
         assert end is not None, "a covered block has its record"
         return Position(end.to_block, end.last_hash, end.timestamp)
 
@@ -145,21 +145,19 @@ class App:
         self.progress.events += len(step.events)
         self.progress.anomalies += step.anomalies
         self._since_snapshot += len(step.events)
-        sealed = self.history.seal(self.store.final)
-        if sealed and self._since_snapshot >= SNAPSHOT_EVENTS:
+        self.history.seal(self.store.final)
+        recent = self.now() - step.position.timestamp < 2 * DAY
+        if self._since_snapshot >= SNAPSHOT_EVENTS or (step.days and recent):
             self.snapshot()
 
     def snapshot(self) -> None:
-        """Keep the state for later questions about the past, where the archive ends with it."""
-        if self.store.archived() == self.store.position().block >= 0:
-            self.history.snapshot()
-            self._since_snapshot = 0
+        """Keep the state, so that later questions about the past need not begin at the start."""
+        self.history.snapshot()
+        self._since_snapshot = 0
 
     def tidy(self) -> None:
         """Seal what is final, drop what expired."""
         self.history.seal(self.store.final, least=1)
-        if self._since_snapshot:
-            self.snapshot()
         self.store.prune(self.store.final, self.store.archived(), int(self.now()))
 
     # Forks --------------------------------------------------------------------------------
@@ -171,7 +169,7 @@ class App:
         await self.on_worker(self._go_back, common)
 
     async def _common(self, block: int) -> int:
-        for end, known in await self.on_worker(lambda: list(self.store.ends_below(block))):
+        for end, known in await self.on_worker(lambda: list(self.store.queue.ends_below(block))):
             if await self.reader.hash_of(end) == known:
                 return int(end)
         return int(self.store.meta("start_block", 0)) - 1
@@ -182,8 +180,9 @@ class App:
                 f"the chain forked at block {common}, below the archived block "
                 f"{self.store.archived()}: set chain.finality higher and sync into a new --db"
             )
-        self.store.undo(common)
-        self.store.forget(common)
+        with self.store.commit():
+            self.store.undo(common)
+            self.store.queue.forget(common)
         self.history.recall()
         self.history.drop_snapshots(self.store.position().block)
         if self.progress.head:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ngu_points.embedded.database import Identity
 from ngu_points.embedded.pack import pack, unpack
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import Events
@@ -23,14 +25,14 @@ def segment_name(from_block: int, to_block: int) -> str:
     return f"{from_block:012d}-{to_block:012d}.npz"
 
 
-def write_segment(folder: Path, covered: Covered) -> str:
+def write_segment(folder: Path, covered: Covered, identity: Identity) -> str:
     """Write a range's events; returns the file's name once it is on the disk."""
     folder.mkdir(parents=True, exist_ok=True)
     name = segment_name(covered.from_block, covered.to_block)
     temporary = folder / f".{name}.{os.getpid()}"
     try:
         with temporary.open("wb") as file:
-            file.write(pack(_columns(covered)))
+            file.write(pack(_columns(covered, identity)))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(folder / name)
@@ -49,14 +51,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def identity_of(path: Path) -> Identity:
+    """What the segment's archive is of."""
+    head = _head(_arrays(path))
+    return Identity(head["chainId"], head["contract"], head["kind"])
+
+
 def read_segment(path: Path) -> Covered:
     """A segment as it was written; StoreError if it is missing or a bit of it changed."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}; the archive is incomplete") from error
-    columns = unpack(data, str(path))
-    head = json.loads(columns["head"].tobytes())
+    columns = _arrays(path)
+    head = _head(columns)
     row = columns["block_row"]
     address = columns["address"]
     events = Events(
@@ -83,10 +87,25 @@ def read_segment(path: Path) -> Covered:
     )
 
 
-def _columns(covered: Covered) -> dict[str, object]:
+def _arrays(path: Path) -> dict[str, Any]:
+    try:
+        return unpack(path.read_bytes(), str(path))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; the archive is incomplete") from error
+
+
+def _head(columns: dict[str, Any]) -> dict[str, Any]:
+    head: dict[str, Any] = json.loads(columns["head"].tobytes())
+    return head
+
+
+def _columns(covered: Covered, identity: Identity) -> dict[str, object]:
     events = covered.events
     head = {
         "format": 1,
+        "chainId": identity.chain_id,
+        "contract": identity.contract,
+        "kind": identity.kind,
         "fromBlock": covered.from_block,
         "toBlock": covered.to_block,
         "parentHash": covered.parent_hash.hex(),

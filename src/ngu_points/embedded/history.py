@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ngu_points.pipeline.query import View, refold
 
 LATEST = 2**62
 SEGMENT = 50_000
-"""Events that fill a segment; fewer are sealed when a day has passed, or on the way out."""
+"""Events that fill a segment."""
 
 
 class History:
@@ -39,7 +39,7 @@ class History:
 
     def recall(self) -> None:
         """Take what is processed and not yet archived from the tables (on opening, after undo)."""
-        recent = self.store.recent(self.store.archived() + 1, self.store.position().block)
+        recent = self.store.queue.recent(self.store.archived() + 1, self.store.position().block)
         self.tail = [recent] if len(recent) else []
 
     def add(self, events: Events) -> None:
@@ -48,51 +48,55 @@ class History:
             self.tail.append(events)
 
     def seal(self, final: int, *, least: int = SEGMENT) -> Covered | None:
-        """Move what is final into a segment, if it is at least `least` events."""
+        """Move what is final into the archive, if it is at least `least` events.
+
+        A small last segment is written again together with what follows it, so that the archive
+        stays a few large files however often it is sealed.
+        """
         if sum(map(len, self.tail)) < least:
             return None
-        position = self.store.position().block
-        end = self.store.end_at(min(final, position))
+        end = self.store.queue.end_at(min(final, self.store.position().block))
         start = self.store.archived() + 1
         if end is None or end.to_block < start:
             return None
         events = concat(self.tail)
         old = events.block <= end.to_block
+        parent = self.store.queue.parent_of(start)
         covered = Covered(
-            start,
-            end.to_block,
-            self.store.parent_of(start),
-            end.last_hash,
-            end.timestamp,
-            events.take(old),
+            start, end.to_block, parent, end.last_hash, end.timestamp, events.take(old)
         )
-        self.store.sealed(covered, write_segment(self.folder, covered))
+        self._write(covered)
         left = events.take(~old)
         self.tail = [left] if len(left) else []
         return covered
 
+    def _write(self, covered: Covered) -> None:
+        last = self.store.last_segment()
+        small = last is not None and last.events + len(covered.events) <= SEGMENT
+        if last is not None and small:
+            covered = joined(read_segment(self.folder / last.name), covered)
+        name = write_segment(self.folder, covered, self.store.identity())
+        self.store.sealed(covered, name)
+        if last is not None and small:
+            (self.folder / last.name).unlink(missing_ok=True)
+
     def covered(self, after: int = -1) -> Iterator[Covered]:
         """Everything processed beyond a block, range by range, in order."""
-        for name in self.store.segments():
-            first, last = (int(part) for part in name.removesuffix(".npz").split("-"))
-            if last > after:
-                segment = read_segment(self.folder / name)
-                if first > after:
-                    yield segment
-                else:
-                    raise StoreError(f"{name}: block {after} lies inside the segment")
+        for segment in self.store.segments():
+            if segment.to_block > after:
+                yield beyond(read_segment(self.folder / segment.name), after)
         yield from self._recent(max(after, self.store.archived()))
 
     def _recent(self, after: int) -> Iterator[Covered]:
         position = self.store.position()
         if position.block > after:
-            events = self.store.recent(after + 1, position.block)
+            events = self.store.queue.recent(after + 1, position.block)
             yield Covered(after + 1, position.block, b"", position.hash, position.timestamp, events)
 
     # Snapshots: a cache; deleting them loses nothing ----------------------------------------
 
     def snapshot(self) -> None:
-        """Keep the state of the present position, which must be an end of the archive."""
+        """Keep the state of the present position."""
         state, position = self.store.state(), self.store.position()
         head = {"block": state.block, "timestamp": state.timestamp, "hash": position.hash.hex(),
                 "day": state.day, "carry": str(state.carry),
@@ -140,7 +144,7 @@ class History:
 
     def time_of(self, block: int) -> int | None:
         """The time of a block that ended a range or has an event; None where it is not known."""
-        end = self.store.end_at(block)
+        end = self.store.queue.end_at(block)
         if end is not None and end.to_block == block:
             return end.timestamp
         for covered in self.covered():
@@ -152,34 +156,53 @@ class History:
         return None
 
     def _nearest(self, rules: Rules, timestamp: int, limit: int) -> State:
-        ends = self._segment_ends()
         for path, block, at in reversed(self._snapshots()):
-            if at <= timestamp and block <= limit and block in ends:
-                state = _read_snapshot(path, rules)
+            if at <= timestamp and block <= limit:
+                state = self._read_snapshot(path, rules)
                 if state is not None:
                     return state
         return no_state(rules)
 
-    def _segment_ends(self) -> set[int]:
-        names: Sequence[str] = self.store.segments()
-        return {int(name.removesuffix(".npz").split("-")[1]) for name in names}
+    def _read_snapshot(self, path: Path, rules: Rules) -> State | None:
+        """None where it is damaged, of other rules, or of a branch that lost."""
+        try:
+            arrays = unpack(path.read_bytes(), str(path))
+        except (StoreError, OSError):
+            return None
+        head = json.loads(arrays["head"].tobytes())
+        end = self.store.queue.end_at(head["block"])
+        lost = (
+            end is not None
+            and end.to_block == head["block"]
+            and (end.last_hash.hex() != head["hash"])
+        )
+        if head["fold"] != rules.fold_key() or lost:
+            return None
+        return State(
+            Runs(*(arrays[f"run_{f.name}"] for f in fields(Runs))),
+            Wallets(*(arrays[f"wallet_{f.name}"] for f in fields(Wallets))),
+            head["block"],
+            head["timestamp"],
+            head["day"],
+            int(head["carry"]),
+            int(head["contribution"]),
+        )
 
 
-def _read_snapshot(path: Path, rules: Rules) -> State | None:
-    """None where the snapshot is of other rules or damaged: there is the archive still."""
-    try:
-        arrays = unpack(path.read_bytes(), str(path))
-    except (StoreError, OSError):
-        return None
-    head = json.loads(arrays["head"].tobytes())
-    if head["fold"] != rules.fold_key():
-        return None
-    return State(
-        Runs(*(arrays[f"run_{f.name}"] for f in fields(Runs))),
-        Wallets(*(arrays[f"wallet_{f.name}"] for f in fields(Wallets))),
-        head["block"],
-        head["timestamp"],
-        head["day"],
-        int(head["carry"]),
-        int(head["contribution"]),
+def joined(one: Covered, two: Covered) -> Covered:
+    """Two ranges, the second right behind the first, as one."""
+    assert two.from_block == one.to_block + 1, "the ranges adjoin"
+    return replace(
+        two,
+        from_block=one.from_block,
+        parent_hash=one.parent_hash,
+        events=concat([one.events, two.events]),
     )
+
+
+def beyond(covered: Covered, block: int) -> Covered:
+    """The part of a range behind a block."""
+    if covered.from_block > block:
+        return covered
+    later = covered.events.take(covered.events.block > block)
+    return replace(covered, from_block=block + 1, parent_hash=b"", events=later)

@@ -32,6 +32,7 @@ def points_recalc(history: History, now: int) -> dict[str, Any]:
     except AssertionError as error:
         raise StoreError(f"points recalc: {error}: run `ngu rebuild`") from error
     _check_feasts(store, rules)
+    frozen = store.freeze()
     view = query.View.of(state, rules)
     ranked = query.leaderboard(view, RANKED)
     with store.commit():
@@ -43,7 +44,7 @@ def points_recalc(history: History, now: int) -> dict[str, Any]:
                 for r in ranked
             ],
         )
-    return {"block": position.block, "wallets": len(ranked), "at": now}
+    return {"block": position.block, "wallets": len(ranked), "frozenSeasons": frozen, "at": now}
 
 
 def _check_feasts(store: Store, rules: Rules) -> None:
@@ -71,8 +72,8 @@ def metrics_aggregation(history: History, now: int) -> dict[str, Any]:
         "lag": max(store.meta("head", position.block) - position.block, 0),
         "events": sum(v for k, v in counters.items() if k.isdigit()),
         "anomalies": counters.get("anomalies", 0),
-        "backlog": store.backlog(),
-        "deadLetters": store.dead_letters(),
+        "backlog": store.queue.backlog(),
+        "deadLetters": store.queue.dead_letters(),
         "tokens": str(total(state.wallets.held) + total(state.wallets.staked)),
         "staked": str(total(state.wallets.staked)),
         "wallets": len(state.wallets),
@@ -100,7 +101,9 @@ def gap_check(history: History, now: int) -> dict[str, Any]:
 def heartbeat(history: History, now: int) -> dict[str, Any]:
     store = history.store
     position = store.position()
-    log.info("heartbeat", extra={"fields": {"block": position.block, "backlog": store.backlog()}})
+    log.debug(
+        "heartbeat", extra={"fields": {"block": position.block, "backlog": store.queue.backlog()}}
+    )
     return {"block": position.block}
 
 

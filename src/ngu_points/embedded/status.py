@@ -15,7 +15,7 @@ def status(store: Store) -> dict[str, Any]:
     records = store.coverage(position.block)
     end = max((r.to_block for r in records), default=position.block)
     missing = [f"{s} {a}..{b}" for s, a, b in gaps(records, position.block + 1, end)]
-    dead, backlog = store.dead_letters(), store.backlog()
+    dead, backlog = store.queue.dead_letters(), store.queue.backlog()
     found = {
         "database": str(store.path),
         "identity": store.meta("identity"),

@@ -19,54 +19,47 @@ import numpy as np
 
 from ngu_points.embedded import rows
 from ngu_points.embedded.database import (
+    Identity,
     naming_errors,
     open_database,
     sql_int,
 )
+from ngu_points.embedded.queue import TABLES, Queue
 from ngu_points.embedded.undo import image_of, restored
 from ngu_points.engine.coverage import (
-    BATCH,
-    STAKING,
-    STREAMS,
     Coverage,
     Covered,
     Delivery,
     Head,
-    digest,
 )
-from ngu_points.engine.events import I64, U8, Events, Ints, Rejected, blobs, concat, event_id
+from ngu_points.engine.events import I64, U8, Events, Ints, blobs
 from ngu_points.engine.feast import FeastDay
 from ngu_points.engine.fingerprint import fingerprint, shares_digest, words
 from ngu_points.engine.hot import Hot, Part
-from ngu_points.engine.rules import DAY, Rules
+from ngu_points.engine.rules import Rules
 from ngu_points.engine.runs import Runs
 from ngu_points.engine.state import State, Wallets, no_wallets
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Change, Position
 
-KEEP = 7 * DAY
-FAR_AWAY = 253_370_764_800  # 9999-01-01: an event that is not processed does not expire
-TABLES = {BATCH: "batch_events", STAKING: "staking_events"}
-SELECTS = {BATCH: rows.SELECT_BATCH, STAKING: rows.SELECT_STAKING}
-
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What a database is of; it refuses to be opened for another."""
+class Segment:
+    """One file of the archive."""
 
-    chain_id: int
-    contract: str
-    kind: str
+    from_block: int
+    to_block: int
+    events: int
+    name: str
 
 
 class Store:
     """Open with `Store.open`; one writer, or any number of readers."""
 
-    far_away = FAR_AWAY
-
     def __init__(self, path: Path, db: sqlite3.Connection, rules: Rules) -> None:
         self.path = path
         self.db = db
+        self.queue = Queue(db)
         self.rules = rules
         self._hot: Hot | None = None
         self._meta: dict[str, Any] = {}
@@ -98,11 +91,19 @@ class Store:
 
     def check_rules(self) -> None:
         """Refuse to go on under rules that the stored facts were not folded by."""
+        for name, rates in self._meta.get("frozen", {}).items():
+            if self.rules.rates(name) != rates:
+                raise StoreError(
+                    f"season {name!r} is closed and its rates are frozen: restore them ({rates})"
+                )
         if self._meta.get("fold", self.rules.fold_key()) != self.rules.fold_key():
             raise StoreError(
                 f"{self.path} was folded by other rules (weights, tiers, exclusions, season "
                 "borders, staking or feast have changed): run `ngu rebuild`, or restore them"
             )
+
+    def identity(self) -> Identity:
+        return Identity(*self._meta["identity"])
 
     @property
     def chain_id(self) -> int:
@@ -174,126 +175,16 @@ class Store:
     # Events -------------------------------------------------------------------------------
 
     def put(self, deliveries: Sequence[Delivery], now: int, *, processed: bool) -> None:
-        stamp = (1, now, now + KEEP) if processed else (0, None, FAR_AWAY)
-        for delivery in deliveries:
-            events = delivery.events
-            if delivery.stream == BATCH:
-                self._insert(BATCH, rows.BATCH_COLUMNS, 17,
-                             rows.batch_rows(events, self.chain_id, stamp))  # fmt: skip
-            else:
-                self._insert(STAKING, rows.STAKING_COLUMNS, 15,
-                             rows.staking_rows(events, self.chain_id, stamp))  # fmt: skip
-            self._put_rejected(delivery.rejected, now)
-            self._put_coverage(delivery.coverage)
-
-    def _insert(self, stream: str, columns: str, width: int, values: Iterator[Any]) -> None:
-        marks = ",".join("?" * width)
-        self.db.executemany(
-            f"INSERT INTO {TABLES[stream]} ({columns}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE"
-            " SET blockHash = excluded.blockHash, timestamp = excluded.timestamp,"
-            " processed = excluded.processed, processedAt = excluded.processedAt,"
-            " ttl = excluded.ttl, error = NULL"
-            " WHERE blockHash != excluded.blockHash OR processed < excluded.processed",
-            values,
-        )
-
-    def _put_rejected(self, rejected: Sequence[Rejected], now: int) -> None:
-        self.db.executemany(
-            "INSERT OR REPLACE INTO dead_letters VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-            [
-                (event_id(r.block, r.tx_hash, r.log_index), r.stream, r.block, r.log_index,
-                 r.tx_index, r.tx_hash, r.block_hash, r.contract, r.timestamp, r.reason, r.raw, now)
-                for r in rejected
-            ],
-        )  # fmt: skip
-
-    def _put_coverage(self, records: Sequence[Coverage]) -> None:
-        self.db.executemany(
-            "INSERT OR REPLACE INTO coverage VALUES (?,?,?,?,?,?,?,?,?)",
-            [
-                (r.stream, r.sequence, r.from_block, r.to_block, r.parent_hash, r.last_hash,
-                 r.timestamp, r.count, r.digest)
-                for r in records
-            ],
-        )  # fmt: skip
+        self.queue.put(deliveries, now, self.chain_id, processed=processed)
 
     def coverage(self, after: int) -> list[Coverage]:
-        found = self.db.execute(
-            "SELECT * FROM coverage WHERE stream = ? AND toBlock > ? "
-            "UNION ALL SELECT * FROM coverage WHERE stream = ? AND toBlock > ?",
-            (BATCH, after, STAKING, after),
-        )
-        return [Coverage(*row) for row in found]
-
-    def covered_through(self) -> tuple[int, int]:
-        """The last block announced on both streams, and the highest sequence used."""
-        last, sequence = self.db.execute(
-            "SELECT min(last), max(top) FROM (SELECT max(toBlock) AS last, max(sequence) AS top"
-            " FROM coverage GROUP BY stream)"
-        ).fetchone()
-        return (-1 if last is None else last), (0 if sequence is None else sequence)
+        return self.queue.coverage(after)
 
     def arrived(self, record: Coverage) -> bool:
-        within = (record.from_block, record.to_block)
-        events = self._events(record.stream, "blockNumber BETWEEN ? AND ?", within)
-        lost = self.db.execute(
-            "SELECT blockNumber, logIndex, transactionIndex, timestamp, transactionHash, blockHash,"
-            " contract, stream, reason, raw FROM dead_letters"
-            " WHERE stream = ? AND blockNumber BETWEEN ? AND ?",
-            (record.stream, *within),
-        ).fetchall()
-        rejected = [Rejected(*row) for row in lost]
-        if len(events) + len(rejected) != record.count:
-            return False
-        return digest(events, rejected) == record.digest
+        return self.queue.arrived(record)
 
     def pending(self, through: int) -> Events:
-        position = self.position().block
-        where, values = (
-            "processed = 0 AND blockNumber > ? AND blockNumber <= ?",
-            (position, through),
-        )
-        return concat([self._events(s, where, values) for s in STREAMS]).sorted()
-
-    def backlog(self) -> int:
-        """How many events wait to be processed."""
-        counts = [
-            self.db.execute(f"SELECT count(*) FROM {t} WHERE processed = 0").fetchone()[0]
-            for t in TABLES.values()
-        ]
-        return int(sum(counts))
-
-    def dead_letters(self) -> int:
-        """How many logs could not become events."""
-        return int(self.db.execute("SELECT count(*) FROM dead_letters").fetchone()[0])
-
-    def uncertain_wallets(self) -> int:
-        return int(self.db.execute("SELECT count(*) FROM uncertain").fetchone()[0])
-
-    def is_uncertain(self, wallet: bytes) -> bool:
-        """Whether an event that contradicts our record concerns the wallet."""
-        found = self.db.execute("SELECT 1 FROM uncertain WHERE wallet = ?", (wallet,)).fetchone()
-        return found is not None
-
-    def note_head(self, head: Head) -> None:
-        """Remember the newest and the newest final block of the chain."""
-        self.final = head.final
-        with self.commit():
-            self.set_meta("head", head.newest)
-            self.set_meta("final", head.final)
-
-    def recent(self, from_block: int, to_block: int) -> Events:
-        """Processed events of the working queue, in position order."""
-        where, values = "processed = 1 AND blockNumber BETWEEN ? AND ?", (from_block, to_block)
-        return concat([self._events(s, where, values) for s in STREAMS]).sorted()
-
-    def _events(self, stream: str, where: str, values: Sequence[Any]) -> Events:
-        found = self.db.execute(
-            f"SELECT {SELECTS[stream]} FROM {TABLES[stream]} WHERE {where}"
-            " ORDER BY blockNumber, logIndex",
-            values,
-        ).fetchall()
-        return rows.events_of(found)
+        return self.queue.pending(self.position().block, through)
 
     # State --------------------------------------------------------------------------------
 
@@ -320,7 +211,7 @@ class Store:
         self._write_runs(before, after)
         self._write_wallets(before.wallets, after.wallets)
         self._write_days(change.after.days, after.wallets.address, change.position.block)
-        self._mark(change, previous, now)
+        self.queue.mark(change, previous, now)
         self._count(change)
         self.set_meta("position", {
             "block": change.position.block,
@@ -368,27 +259,6 @@ class Store:
             ],
         )  # fmt: skip
 
-    def _mark(self, change: Change, previous: int, now: int) -> None:
-        within = (now, now + KEEP, previous, change.position.block)
-        for table in TABLES.values():
-            self.db.execute(
-                f"UPDATE {table} SET processed = 1, processedAt = ?, ttl = ?"
-                " WHERE processed = 0 AND blockNumber > ? AND blockNumber <= ?",
-                within,
-            )
-        for row, note in change.notes.items():
-            event = change.events.take([row])
-            id_ = event_id(int(event.block[0]), event.tx_hash[0].tobytes(), int(event.log_index[0]))
-            for table in TABLES.values():
-                self.db.execute(f"UPDATE {table} SET error = ? WHERE id = ?", (note, id_))
-            self.db.execute(
-                "REPLACE INTO anomalies VALUES (?, ?, ?)", (id_, int(event.block[0]), note)
-            )
-        self.db.executemany(
-            "INSERT OR IGNORE INTO uncertain VALUES (?, ?)",
-            [(wallet, change.position.block) for wallet in change.uncertain],
-        )
-
     def _count(self, change: Change) -> None:
         counters = dict(self._meta.get("counters") or {})
         for kind, number in enumerate(np.bincount(change.events.kind, minlength=5).tolist()):
@@ -397,6 +267,21 @@ class Store:
         self.set_meta("counters", counters)
 
     # Reading ------------------------------------------------------------------------------
+
+    def uncertain_wallets(self) -> int:
+        return int(self.db.execute("SELECT count(*) FROM uncertain").fetchone()[0])
+
+    def is_uncertain(self, wallet: bytes) -> bool:
+        """Whether an event that contradicts our record concerns the wallet."""
+        found = self.db.execute("SELECT 1 FROM uncertain WHERE wallet = ?", (wallet,)).fetchone()
+        return found is not None
+
+    def note_head(self, head: Head) -> None:
+        """Remember the newest and the newest final block of the chain."""
+        self.final = head.final
+        with self.commit():
+            self.set_meta("head", head.newest)
+            self.set_meta("final", head.final)
 
     def state(self) -> State:
         """The whole state at the position. Treat it as read-only."""
@@ -425,6 +310,18 @@ class Store:
     def fingerprint(self) -> str:
         return fingerprint(self.state(), self.feast_days(), self.rules, self.chain_id)
 
+    def freeze(self) -> list[str]:
+        """Freeze the rates of the seasons that are over for good; their names."""
+        position, frozen = self.position(), dict(self._meta.get("frozen", {}))
+        if position.block <= self.meta("final", -1):
+            for season in self.rules.seasons:
+                if season.ends <= position.timestamp and season.name not in frozen:
+                    frozen[season.name] = self.rules.rates(season.name)
+        if frozen != self._meta.get("frozen", {}):
+            with self.commit():
+                self.set_meta("frozen", frozen)
+        return list(frozen)
+
     # Going back ---------------------------------------------------------------------------
 
     def undo(self, block: int) -> Position:
@@ -446,37 +343,12 @@ class Store:
                 restored(self, found[0], position.block)
             return self.position()
 
-    def ends_below(self, block: int) -> Iterator[tuple[int, bytes]]:
-        """Ends of covered ranges with their hashes, from `block` downwards."""
-        yield from self.db.execute(
-            "SELECT toBlock, lastHash FROM coverage WHERE stream = ? AND toBlock <= ?"
-            " ORDER BY toBlock DESC, sequence DESC",
-            (BATCH, block),
-        )
-
-    def end_at(self, block: int) -> Coverage | None:
-        """The record of the last covered range that ends at or below a block."""
-        found = self.db.execute(
-            "SELECT * FROM coverage WHERE stream = ? AND toBlock <= ?"
-            " ORDER BY toBlock DESC, sequence DESC LIMIT 1",
-            (BATCH, block),
-        ).fetchone()
-        return Coverage(*found) if found else None
-
-    def parent_of(self, block: int) -> bytes:
-        """The parent hash of a block at which a covered range begins; zeros if none does."""
-        found = self.db.execute(
-            "SELECT parentHash FROM coverage WHERE stream = ? AND fromBlock = ?"
-            " ORDER BY sequence DESC LIMIT 1",
-            (BATCH, block),
-        ).fetchone()
-        return found[0] if found else bytes(32)
-
     def sealed(self, covered: Covered, name: str) -> None:
-        """Note that the archive holds a range."""
+        """Note that the archive holds a range, in the place of what it held of it before."""
         with self.commit():
+            self.db.execute("DELETE FROM segments WHERE fromBlock >= ?", (covered.from_block,))
             self.db.execute(
-                "REPLACE INTO segments VALUES (?, ?, ?, ?)",
+                "INSERT INTO segments VALUES (?, ?, ?, ?)",
                 (covered.from_block, covered.to_block, len(covered.events), name),
             )
             self.set_meta("archived", covered.to_block)
@@ -485,21 +357,21 @@ class Store:
         """The last block in the archive."""
         return int(self._meta.get("archived", self._meta.get("start_block", 0) - 1))
 
-    def segments(self) -> list[str]:
+    def segments(self) -> list[Segment]:
         """The archive's files, in block order."""
-        return [n for (n,) in self.db.execute("SELECT name FROM segments ORDER BY fromBlock")]
+        return [
+            Segment(*row) for row in self.db.execute("SELECT * FROM segments ORDER BY fromBlock")
+        ]
 
-    def forget(self, above: int) -> None:
-        """Drop events, dead letters and coverage above a block: the chain has others there."""
-        with self.commit():
-            for table in (*TABLES.values(), "dead_letters", "anomalies"):
-                self.db.execute(f"DELETE FROM {table} WHERE blockNumber > ?", (above,))
-            self.db.execute("DELETE FROM coverage WHERE toBlock > ?", (above,))
+    def last_segment(self) -> Segment | None:
+        segments = self.segments()
+        return segments[-1] if segments else None
 
     def prune(self, final: int, archived: int, now: int) -> int:
         """Drop images of what is final, and rows that expired and are in the archive."""
         with self.commit():
             self.db.execute("DELETE FROM changes WHERE toBlock <= ?", (final,))
+            self.db.execute("DELETE FROM coverage WHERE toBlock < ?", (min(final, archived),))
             dropped = 0
             for table in TABLES.values():
                 dropped += self.db.execute(

@@ -10,6 +10,7 @@ import numpy as np
 
 from ngu_points.embedded import rows
 from ngu_points.embedded.pack import pack, unpack
+from ngu_points.embedded.queue import FAR_AWAY, TABLES
 from ngu_points.engine.events import blobs
 from ngu_points.engine.fingerprint import words
 from ngu_points.engine.runs import Runs
@@ -63,11 +64,11 @@ def restored(store: Store, image: bytes, block: int) -> None:
     )
     db.execute("DELETE FROM changes WHERE toBlock = ?", (block,))
     previous = (head["position"] or {}).get("block", store.meta("start_block", 0) - 1)
-    for table in ("batch_events", "staking_events"):
+    for table in TABLES.values():
         db.execute(
             f"UPDATE {table} SET processed = 0, processedAt = NULL, ttl = ?, error = NULL"
             " WHERE blockNumber > ? AND blockNumber <= ?",
-            (store.far_away, previous, block),
+            (FAR_AWAY, previous, block),
         )
     for key in ("position", "counters"):
         if head[key] is None:

@@ -149,6 +149,15 @@ class Rules:
         at = self.season_at(timestamp)
         return at if at is not None else (begun[-1] if begun else 0)
 
+    def rates(self, name: str) -> str | None:
+        """Everything that turns a season's facts into points, as text; None without it."""
+        for season in self.seasons:
+            if season.name == name:
+                awards = "".join(f", {k} {v}" for k, v in sorted(season.awards.items()) if v)
+                tiers = "".join(f", after {t.days} days x {t.multiplier}" for t in self.tiers)
+                return f"held {season.held}, staked {season.staked}{awards}{tiers}"
+        return None
+
     def fold_key(self) -> str:
         """A digest of the part of the rules that the stored facts depend on."""
         parts: list[Any] = [

@@ -21,7 +21,7 @@ JOBS = (
     Job("metrics-aggregation", 300, "running counters become a row of metrics"),
     Job("gap-check", 300, "block ranges that are not covered"),
     Job("heartbeat", 60, "a sign of life with the position"),
-    Job("tidy", 600, "final events to the archive, expired rows away"),
+    Job("tidy", 3600, "final events to the archive, expired rows away"),
 )
 
 

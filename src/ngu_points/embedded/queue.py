@@ -1,0 +1,188 @@
+"""The event tables: the working queue of the last days, dead letters, coverage records."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ngu_points.embedded import rows
+from ngu_points.engine.coverage import BATCH, STAKING, STREAMS, Coverage, Delivery, digest
+from ngu_points.engine.events import Events, Rejected, concat, event_id
+from ngu_points.engine.rules import DAY
+from ngu_points.pipeline.interfaces import Change
+
+KEEP = 7 * DAY
+FAR_AWAY = 253_370_764_800  # 9999-01-01: an event that is not processed does not expire
+TABLES = {BATCH: "batch_events", STAKING: "staking_events"}
+SELECTS = {BATCH: rows.SELECT_BATCH, STAKING: rows.SELECT_STAKING}
+
+
+class Queue:
+    """Reads and writes within the transaction of its store."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+
+    def put(
+        self, deliveries: Sequence[Delivery], now: int, chain_id: int, *, processed: bool
+    ) -> None:
+        stamp = (1, now, now + KEEP) if processed else (0, None, FAR_AWAY)
+        for delivery in deliveries:
+            events = delivery.events
+            if delivery.stream == BATCH:
+                self._insert(BATCH, rows.BATCH_COLUMNS, 17,
+                             rows.batch_rows(events, chain_id, stamp))  # fmt: skip
+            else:
+                self._insert(STAKING, rows.STAKING_COLUMNS, 15,
+                             rows.staking_rows(events, chain_id, stamp))  # fmt: skip
+            self._put_rejected(delivery.rejected, now)
+            self._put_coverage(delivery.coverage)
+
+    def _insert(self, stream: str, columns: str, width: int, values: Iterator[Any]) -> None:
+        marks = ",".join("?" * width)
+        self.db.executemany(
+            f"INSERT INTO {TABLES[stream]} ({columns}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE"
+            " SET blockHash = excluded.blockHash, timestamp = excluded.timestamp,"
+            " processed = excluded.processed, processedAt = excluded.processedAt,"
+            " ttl = excluded.ttl, error = NULL"
+            " WHERE blockHash != excluded.blockHash OR processed < excluded.processed",
+            values,
+        )
+
+    def _put_rejected(self, rejected: Sequence[Rejected], now: int) -> None:
+        self.db.executemany(
+            "INSERT OR REPLACE INTO dead_letters VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            [
+                (event_id(r.block, r.tx_hash, r.log_index), r.stream, r.block, r.log_index,
+                 r.tx_index, r.tx_hash, r.block_hash, r.contract, r.timestamp, r.reason, r.raw, now)
+                for r in rejected
+            ],
+        )  # fmt: skip
+
+    def _put_coverage(self, records: Sequence[Coverage]) -> None:
+        self.db.executemany(
+            "INSERT OR REPLACE INTO coverage VALUES (?,?,?,?,?,?,?,?,?)",
+            [
+                (r.stream, r.sequence, r.from_block, r.to_block, r.parent_hash, r.last_hash,
+                 r.timestamp, r.count, r.digest)
+                for r in records
+            ],
+        )  # fmt: skip
+
+    def coverage(self, after: int) -> list[Coverage]:
+        found = self.db.execute(
+            "SELECT * FROM coverage WHERE stream = ? AND toBlock > ? "
+            "UNION ALL SELECT * FROM coverage WHERE stream = ? AND toBlock > ?",
+            (BATCH, after, STAKING, after),
+        )
+        return [Coverage(*row) for row in found]
+
+    def covered_through(self) -> tuple[int, int]:
+        """The last block announced on both streams, and the highest sequence used."""
+        last, sequence = self.db.execute(
+            "SELECT min(last), max(top) FROM (SELECT max(toBlock) AS last, max(sequence) AS top"
+            " FROM coverage GROUP BY stream)"
+        ).fetchone()
+        return (-1 if last is None else last), (0 if sequence is None else sequence)
+
+    def arrived(self, record: Coverage) -> bool:
+        within = (record.from_block, record.to_block)
+        events = self.events(record.stream, "blockNumber BETWEEN ? AND ?", within)
+        lost = self.db.execute(
+            "SELECT blockNumber, logIndex, transactionIndex, timestamp, transactionHash, blockHash,"
+            " contract, stream, reason, raw FROM dead_letters"
+            " WHERE stream = ? AND blockNumber BETWEEN ? AND ?",
+            (record.stream, *within),
+        ).fetchall()
+        rejected = [Rejected(*row) for row in lost]
+        if len(events) + len(rejected) != record.count:
+            return False
+        return digest(events, rejected) == record.digest
+
+    def pending(self, after: int, through: int) -> Events:
+        """Unprocessed events of the blocks (after, through], in position order."""
+        where, values = (
+            "processed = 0 AND blockNumber > ? AND blockNumber <= ?",
+            (after, through),
+        )
+        return concat([self.events(s, where, values) for s in STREAMS]).sorted()
+
+    def backlog(self) -> int:
+        """How many events wait to be processed."""
+        counts = [
+            self.db.execute(f"SELECT count(*) FROM {t} WHERE processed = 0").fetchone()[0]
+            for t in TABLES.values()
+        ]
+        return int(sum(counts))
+
+    def mark(self, change: Change, previous: int, now: int) -> None:
+        """Note a step's events as processed, and what they contradicted; inside a commit."""
+        within = (now, now + KEEP, previous, change.position.block)
+        for table in TABLES.values():
+            self.db.execute(
+                f"UPDATE {table} SET processed = 1, processedAt = ?, ttl = ?"
+                " WHERE processed = 0 AND blockNumber > ? AND blockNumber <= ?",
+                within,
+            )
+        for row, note in change.notes.items():
+            event = change.events.take([row])
+            id_ = event_id(int(event.block[0]), event.tx_hash[0].tobytes(), int(event.log_index[0]))
+            for table in TABLES.values():
+                self.db.execute(f"UPDATE {table} SET error = ? WHERE id = ?", (note, id_))
+            self.db.execute(
+                "REPLACE INTO anomalies VALUES (?, ?, ?)", (id_, int(event.block[0]), note)
+            )
+        self.db.executemany(
+            "INSERT OR IGNORE INTO uncertain VALUES (?, ?)",
+            [(wallet, change.position.block) for wallet in change.uncertain],
+        )
+
+    def dead_letters(self) -> int:
+        """How many logs could not become events."""
+        return int(self.db.execute("SELECT count(*) FROM dead_letters").fetchone()[0])
+
+    def recent(self, from_block: int, to_block: int) -> Events:
+        """Processed events of the working queue, in position order."""
+        where, values = "processed = 1 AND blockNumber BETWEEN ? AND ?", (from_block, to_block)
+        return concat([self.events(s, where, values) for s in STREAMS]).sorted()
+
+    def events(self, stream: str, where: str, values: Sequence[Any]) -> Events:
+        found = self.db.execute(
+            f"SELECT {SELECTS[stream]} FROM {TABLES[stream]} WHERE {where}"
+            " ORDER BY blockNumber, logIndex",
+            values,
+        ).fetchall()
+        return rows.events_of(found)
+
+    def ends_below(self, block: int) -> Iterator[tuple[int, bytes]]:
+        """Ends of covered ranges with their hashes, from `block` downwards."""
+        yield from self.db.execute(
+            "SELECT toBlock, lastHash FROM coverage WHERE stream = ? AND toBlock <= ?"
+            " ORDER BY toBlock DESC, sequence DESC",
+            (BATCH, block),
+        )
+
+    def end_at(self, block: int) -> Coverage | None:
+        """The record of the last covered range that ends at or below a block."""
+        found = self.db.execute(
+            "SELECT * FROM coverage WHERE stream = ? AND toBlock <= ?"
+            " ORDER BY toBlock DESC, sequence DESC LIMIT 1",
+            (BATCH, block),
+        ).fetchone()
+        return Coverage(*found) if found else None
+
+    def parent_of(self, block: int) -> bytes:
+        """The parent hash of a block at which a covered range begins; zeros if none does."""
+        found = self.db.execute(
+            "SELECT parentHash FROM coverage WHERE stream = ? AND fromBlock = ?"
+            " ORDER BY sequence DESC LIMIT 1",
+            (BATCH, block),
+        ).fetchone()
+        return found[0] if found else bytes(32)
+
+    def forget(self, above: int) -> None:
+        """Drop everything above a block: the chain has others there; inside a commit."""
+        for table in (*TABLES.values(), "dead_letters", "anomalies"):
+            self.db.execute(f"DELETE FROM {table} WHERE blockNumber > ?", (above,))
+        self.db.execute("DELETE FROM coverage WHERE toBlock > ?", (above,))
