@@ -151,3 +151,30 @@ def test_a_dead_letter_counts_as_arrived(tmp_path: Path) -> None:
     assert store.position().block == 9
     assert store.queue.dead_letters() == 1
     store.close()
+
+
+@given(history=histories(), data=st.data())
+def test_the_archive_alone_is_enough_to_make_the_database_anew(history, data) -> None:
+    """Without its database, everything sealed comes back with the same fingerprint."""
+    oracle_rules, events, until = history
+    rules, chain = engine_rules(oracle_rules), chain_of(events, until)
+    with tempfile.TemporaryDirectory() as folder:
+        store = new_store(Path(folder), rules)
+        archive = History(store, Path(folder) / "archive")
+        store.final = chain.last_block
+        for sequence, (first, last) in enumerate(ranges(chain, data), 1):
+            for step in ingest(store, announce(chain.covered(first, last), sequence), rules, NOW):
+                archive.add(step.events)
+            archive.seal(store.final, least=1)
+        mark = store.fingerprint()
+        sealed = store.archived() == chain.last_block
+        store.close()
+        (Path(folder) / "ngu.db").unlink()
+        if not sealed:
+            return
+        store = Store.open(Path(folder) / "ngu.db", rules, write=True)
+        result = rebuild(store, History(store, Path(folder) / "archive"), rules)
+        assert result["recovered"]
+        assert result["events"] == len(events)
+        assert store.fingerprint() == mark
+        store.close()

@@ -233,7 +233,8 @@ def rebuild(given: Given) -> int:
     """Fold every event again from the archive, under the rules of the configuration.
 
     Needed after weights, tiers, exclusions, season borders, staking or the feast have changed;
-    otherwise the fingerprint afterwards must be the one before (exit code 3 if it is not).
+    otherwise the fingerprint afterwards must be the one before (exit code 3 if it is not). Where
+    the database is lost, the archive beside it is enough to make it anew.
     """
     rules = rules_of(given.config)
     with writer_lock(given.config.db):
@@ -245,12 +246,14 @@ def rebuild(given: Given) -> int:
     if not given.json:
         click.echo(f"folded {result['events']:,} events in {result['seconds']:.2f} s; "
                    f"fingerprint {result['fingerprint']}")  # fmt: skip
-        if result["rulesChanged"]:
+        if result["recovered"]:
+            click.echo("  recovered from the archive alone: `ngu sync` reads what came after it")
+        elif result["rulesChanged"]:
             click.echo("  the rules have changed: the fingerprint before was under other rules")
         elif not result["same"]:
             click.echo(f"  it was {result['before']}: the stored state differed from the archive")
     given.answer(result)
-    return 0 if result["same"] or result["rulesChanged"] else 3
+    return 0 if result["same"] or result["rulesChanged"] or result["recovered"] else 3
 
 
 COMMANDS = (demo, init, sync, run, recalc, rebuild)

@@ -213,15 +213,18 @@ class Store:
         self._write_days(change.after.days, after.wallets.address, change.position.block)
         self.queue.mark(change, previous, now)
         self._count(change)
-        self.set_meta("position", {
-            "block": change.position.block,
-            "hash": change.position.hash.hex(),
-            "timestamp": change.position.timestamp,
-            "day": after.day,
-            "carry": after.carry,
-            "contribution": after.contribution,
-        })  # fmt: skip
+        self.set_position(change.position, after)
         self.hot.put(change.before, after)
+
+    def set_position(self, position: Position, state: State) -> None:
+        """Note how far the state is; inside a commit."""
+        feast = {"day": state.day, "carry": state.carry, "contribution": state.contribution}
+        at = {
+            "block": position.block,
+            "hash": position.hash.hex(),
+            "timestamp": position.timestamp,
+        }
+        self.set_meta("position", at | feast)
 
     def _write_runs(self, before: State, after: State) -> None:
         old, new = before.runs, after.runs
@@ -390,11 +393,7 @@ class Store:
             self.write_wallets(state.wallets)
             self._write_days(days, state.wallets.address, position.block)
             self.set_meta("fold", self.rules.fold_key())
-            self.set_meta("position", {
-                "block": position.block, "hash": position.hash.hex(),
-                "timestamp": position.timestamp, "day": state.day, "carry": state.carry,
-                "contribution": state.contribution,
-            })  # fmt: skip
+            self.set_position(position, state)
         self._hot = None
 
 
