@@ -25,7 +25,7 @@ _SETTINGS: dict[str, Any] = {
     # Without its own hash in it, the bytecode depends on the code alone, not on comments.
     "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
 }
-_INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0")
+_INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0")
 _OUTPUT = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "metadata"]
 
 
@@ -67,14 +67,7 @@ def _solc(compiler: Path) -> dict[str, Any]:
         },
         "settings": _SETTINGS | {"outputSelection": {"*": {"*": _OUTPUT}}},
     }
-    done = subprocess.run(
-        ["node", str(compiler), "--standard-json"],
-        input=json.dumps(request),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
-    )
+    done = _run([_program("node"), str(compiler), "--standard-json"], text=json.dumps(request))
     start = done.stdout.find("{")
     if done.returncode != 0 or start < 0:
         raise NoCompiler(f"the Solidity compiler does not run: {_last_line(done.stderr)}")
@@ -84,8 +77,6 @@ def _solc(compiler: Path) -> dict[str, Any]:
 
 def _compiler() -> Path:
     """The pinned compiler's script, installed first if it is not there yet."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        raise NoCompiler("node and npm are needed to compile the contracts")
     lock = (HERE / "package-lock.json").read_bytes()
     home = TOOLS / f"solc-{hashlib.sha256(lock).hexdigest()[:12]}"
     script = home / "node_modules" / "solc" / "solc.js"
@@ -101,19 +92,37 @@ def _install(home: Path) -> None:
         fresh.mkdir()
         for file in ("package.json", "package-lock.json"):
             shutil.copyfile(HERE / file, fresh / file)
-        done = subprocess.run(
-            [*_INSTALL, "--cache", str(Path(name) / "cache")],
-            cwd=fresh,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=300,
-            check=False,
-        )
+        command = [_program("npm"), *_INSTALL, "--cache", str(Path(name) / "cache")]
+        done = _run(command, directory=fresh)
         if done.returncode != 0:
             raise NoCompiler("npm cannot install the Solidity compiler: see npm ci in contracts/")
         # Somebody else may have been faster: theirs is as good.
         with contextlib.suppress(OSError):
             fresh.replace(home)
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise NoCompiler(f"{name} is needed to compile the contracts and is not installed")
+    return path
+
+
+def _run(
+    command: list[str], text: str = "", directory: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            input=text,
+            cwd=directory,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoCompiler(f"{Path(command[0]).name} does not work here") from error
 
 
 def _last_line(text: str) -> str:

@@ -4,8 +4,8 @@ import json
 from importlib import resources
 
 import pytest
-
 from contracts.compile import NoCompiler, artifacts
+
 from ngu_points.chain.contract import ngu
 from ngu_points.demo import contract
 from ngu_points.demo.contract import TOPICS

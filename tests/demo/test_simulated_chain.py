@@ -86,6 +86,15 @@ def test_transaction_keeps_its_hash_on_another_branch() -> None:
     assert new.hash != old.hash
 
 
+def test_equal_transactions_differ_in_their_hashes() -> None:
+    """The same logs in another block, or at another place of one, are another transaction."""
+    node = SimNode()
+    for _ in range(3):
+        node.mine([transfer(1), transfer(1)])
+    hashes = [tx for block in node.blocks for tx in block.tx_hashes]
+    assert len(set(hashes)) == len(hashes) == 6
+
+
 def test_rollback_is_silent() -> None:
     """After a rollback the chain is shorter and nobody has been told."""
     node = chain_of(4)
@@ -127,6 +136,15 @@ def test_state_follows_the_canonical_chain() -> None:
     held = node.holdings()
     assert (held.owner(5), held.owner(6)) == (A, B)
     assert node.holdings(0).next_id == 1
+
+
+def test_an_old_state_stays_as_it_was() -> None:
+    """Holdings that somebody still looks at do not change when the chain goes on."""
+    node = chain_of(1)
+    old = node.holdings()
+    node.mine([transfer(5)])
+    assert node.holdings().owner(5) == B
+    assert old.owner(5) == A
 
 
 def test_state_ignores_other_contracts() -> None:
