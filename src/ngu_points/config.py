@@ -15,7 +15,7 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -46,6 +46,7 @@ class ChainSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     finality: str | int = "finalized"
     requests_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
     timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    retries: Annotated[int, msgspec.Meta(ge=0, le=20)] = 8
     poll_interval: Annotated[float, msgspec.Meta(gt=0)] = 1.0
 
 
@@ -140,30 +141,41 @@ def load(path: Path | None, env: Mapping[str, str], options: Mapping[str, Any]) 
     """
     where = str(path) if path else "the command line"
     tree = _read(path) if path else {}
-    for key, text in _from_env(env).items():
-        _set(tree, key, text)
-    for key, value in options.items():
-        if value is not None:
-            _set(tree, key, value)
     if path:
         _check_keys(tree, Config, where, "", path.read_text(encoding="utf-8"))
+    variables = _from_env(env)
+    given = {key: value for key, value in options.items() if value is not None}
+    for key, value in (variables | given).items():
+        _set(tree, key, value)
     try:
         config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{where}: {_plain(str(error))}") from error
+        key, text = _plain(str(error))
+        place = variable(key) if key in variables.keys() - given.keys() else where
+        raise UsageError(f"{place}: {text}") from error
     _check(config, where)
     return config
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _with_times_as_text(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist: `ngu init` writes one") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
+
+
+def _with_times_as_text(tree: dict[str, Any]) -> dict[str, Any]:
+    """TOML has times of its own; ours are text, so that a variable can hold them too."""
+    seasons = tree.get("season")
+    for season in seasons if isinstance(seasons, list) else ():
+        for key in ("start", "end"):
+            if isinstance(season, dict) and isinstance(season.get(key), dt.date):
+                season[key] = season[key].isoformat()
+    return tree
 
 
 def settings() -> dict[str, Any]:
@@ -202,6 +214,11 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
 
 def _check_keys(tree: Any, struct: Any, where: str, prefix: str, text: str) -> None:
     """Name the first unknown key with its line and what it may have been meant to be."""
+    if isinstance(tree, list):
+        for one in tree:
+            _check_keys(one, struct, where, prefix, text)
+    if not isinstance(tree, dict):
+        return
     known = {f.name: f.type for f in msgspec.structs.fields(struct)}
     for key, value in tree.items():
         if key not in known:
@@ -211,9 +228,17 @@ def _check_keys(tree: Any, struct: Any, where: str, prefix: str, text: str) -> N
                 f"{where}{line}: unknown key {prefix}{key}{_nearest(key, known)}; "
                 f"allowed here: {names}"
             )
-        kind = known[key]
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
-            _check_keys(value, kind, where, f"{prefix}{key}.", text)
+        inner = _table_of(known[key])
+        if inner is not None:
+            _check_keys(value, inner, where, f"{prefix}{key}.", text)
+
+
+def _table_of(kind: Any) -> Any:
+    """The settings that a key's table, or each of its list of tables, holds; None for a value."""
+    for candidate in (kind, *get_args(kind)):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            return None if get_origin(kind) is dict else candidate
+    return None
 
 
 def _line_of(text: str, key: str) -> str:
@@ -228,9 +253,14 @@ def _nearest(name: str, known: Mapping[str, Any]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _plain(message: str) -> str:
+def _plain(message: str) -> tuple[str, str]:
+    """The key that msgspec complains about, and its complaint with what is allowed."""
     text, _, at = message.partition(" - at `$")
-    return f"{at.rstrip('`').lstrip('.')}: {text}" if at else text
+    key = at.rstrip("`").lstrip(".")
+    allowed = get_args(settings().get(key))
+    if text.startswith("Invalid enum value"):
+        text += f"; allowed: {', '.join(allowed)}"
+    return key.partition("[")[0], f"{key}: {text}" if key else text
 
 
 # What the values mean --------------------------------------------------------------------
@@ -386,7 +416,7 @@ def _micro(value: Number, key: str) -> int:
 
 def moment(value: str | int, key: str) -> int:
     """A unix time or an ISO 8601 time (UTC unless it says otherwise) as integer seconds."""
-    if isinstance(value, int) or value.isdigit():
+    if isinstance(value, int) or is_number(value):
         return int(value)
     try:
         time = dt.datetime.fromisoformat(value)
@@ -395,6 +425,11 @@ def moment(value: str | int, key: str) -> int:
             f"{key}: {value!r} is not a time: it takes 2026-01-01T00:00:00Z or unix seconds"
         ) from None
     return int((time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp())
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is nothing but the digits 0 to 9."""
+    return text.isascii() and text.isdecimal()
 
 
 def _weights(points: PointsSettings, folder: Path) -> Weights:
@@ -410,7 +445,7 @@ def _weights(points: PointsSettings, folder: Path) -> Weights:
 def _range(first: Any, last: Any, weight: Any, key: str) -> tuple[int, int, int]:
     try:
         low, high, value = int(first), int(first if last in (None, "") else last), int(weight)
-    except ValueError:
+    except (TypeError, ValueError):
         raise UsageError(f"{key}: {first!r}, {last!r}, {weight!r} are not all integers") from None
     if not 0 <= low <= high <= MAX_TOKEN or not 0 <= value < 2**31:
         raise UsageError(f"{key}: range {low}-{high} with weight {value} is not possible")
@@ -430,3 +465,5 @@ def _weights_file(path: Path) -> list[tuple[int, int, int]]:
             ]
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror} (points.weights_csv)") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is not a CSV file in UTF-8: {error}") from error

@@ -6,6 +6,7 @@ An endpoint that fails is left alone for a while; the request goes on at the nex
 
 import asyncio
 import itertools
+import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,10 @@ __all__ = ["Endpoint", "Filter", "Header", "LogPage", "Rpc"]
 MAX_BODY = 64 << 20
 """Bytes of one answer, unpacked; a larger one counts as too many logs."""
 
+HASTY = 3
+"""Retries of the first question: a wrong address should not take minutes to show."""
+
+log = logging.getLogger("ngu")
 _MAX_WAIT = 600.0
 _SUGGESTIONS = 8
 _SINGLES = 16
@@ -72,6 +77,7 @@ class _Task:
     """One question on its way through endpoints and retries."""
 
     what: str
+    retries: int
     attempts: int = 0
     shrinks: int = 0
     guessed: bool = False
@@ -145,8 +151,8 @@ class Rpc:
         return self._choose([]).span.blocks
 
     async def chain_id(self) -> int:
-        """The chain's id (EIP-695)."""
-        return await self._ask("eth_chainId", "", [], quantity)
+        """The chain's id (EIP-695). The first question to a node, so it gives up early."""
+        return await self._ask("eth_chainId", "", [], quantity, min(self._max_retries, HASTY))
 
     async def block_number(self) -> int:
         """The number of the newest block that the node knows."""
@@ -188,7 +194,7 @@ class Rpc:
         if not 0 <= from_block <= to_block:
             raise ValueError(f"no block range: {from_block}..{to_block}")
         where = _log_filter(filter)
-        task = _Task(f"eth_getLogs {from_block}..{to_block}")
+        task = _Task(f"eth_getLogs {from_block}..{to_block}", self._max_retries)
         end = to_block
         while True:
             endpoint = await self._ready(task)
@@ -246,9 +252,15 @@ class Rpc:
     # One question: choose an endpoint, ask, judge the answer, ask again.
 
     async def _ask(
-        self, method: str, subject: str, params: list[Any], read: Callable[[bytes], _T]
+        self,
+        method: str,
+        subject: str,
+        params: list[Any],
+        read: Callable[[bytes], _T],
+        retries: int | None = None,
     ) -> _T:
-        task = _Task(f"{method} {subject}".rstrip())
+        limit = self._max_retries if retries is None else retries
+        task = _Task(f"{method} {subject}".rstrip(), limit)
         while True:
             endpoint = await self._ready(task)
             try:
@@ -261,7 +273,8 @@ class Rpc:
 
     async def _some_headers(self, numbers: Sequence[int]) -> list[Header | None]:
         """The headers of at least one and at most all of these blocks."""
-        task = _Task(f"eth_getBlockByNumber {numbers[0]}..{numbers[-1]}")
+        asked = f"eth_getBlockByNumber {numbers[0]}..{numbers[-1]}"
+        task = _Task(asked, self._max_retries)
         while True:
             endpoint = await self._ready(task)
             if endpoint.batch == 1:
@@ -375,8 +388,14 @@ class Rpc:
                 raise BadInput(line)
             return
         task.attempts += 1
-        if task.attempts > self._max_retries:
+        if task.attempts > task.retries:
             raise TransientError(line)
+        fields = {"host": endpoint.host, "asked": task.what, "why": verdict.reason}
+        log.log(
+            logging.WARNING if task.attempts > 2 else logging.DEBUG,
+            "asking again",
+            extra={"fields": fields},
+        )
 
 
 def _narrowed(endpoint: Endpoint, verdict: Verdict, task: _Task, first: int, last: int) -> int:

@@ -55,6 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = cli.main(words, prog_name="ngu", standalone_mode=False)
     except click.exceptions.Exit as done:
         code = done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = 2
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "ngu"
+        text = error.format_message().rstrip(".")
+        code = _failed(f"{text}; see `{command} --help`", words, 2)
     except click.ClickException as error:
         code = _failed(error.format_message(), words, 2)
     except UsageError as error:

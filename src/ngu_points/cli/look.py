@@ -228,12 +228,12 @@ def _season(view: View, name: str | None) -> int | None:
 
 @click.command()
 @click.argument("table", type=click.Choice(TABLES))
-@click.option("--format", "kind", type=click.Choice(FORMATS), default="csv", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True)
 @click.option("--at", "when", metavar="T", help=AT)
 @click.option("--ranges", is_flag=True, help="Tokens as ranges (start,end,…), not one by one.")
 @click.option("-o", "--output", default="-", metavar="FILE", help="Default: standard output.")
 @shared
-def export(given: Given, table: str, kind: str, when: str | None, ranges: bool, output: str) -> int:
+def export(given: Given, table: str, form: str, when: str | None, ranges: bool, output: str) -> int:
     """Write tokens, points, events or feasts as CSV, JSON or Parquet."""
     moment = at(when)
     if given.json and output == "-":
@@ -241,7 +241,7 @@ def export(given: Given, table: str, kind: str, when: str | None, ranges: bool, 
     with reading(given) as opened:
         view = opened.view(moment)
         path = None if output == "-" else Path(output)
-        rows = export_to(path, table, kind, view, opened.store, opened.history, ranges=ranges)
+        rows = export_to(path, table, form, view, opened.store, opened.history, ranges=ranges)
         given.answer({"table": table, "rows": rows, "file": output} | opened.validity(view))
     return 0
 

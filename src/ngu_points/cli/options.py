@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ngu_points.config import Config, address_of, load, moment
+from ngu_points.config import Config, address_of, is_number, load, moment
 from ngu_points.errors import UsageError
 
 DEFAULT_FILE = Path("ngu.toml")
@@ -98,9 +98,9 @@ def at(text: str | None) -> Moment | None:
     """`12345` a block, `@1700000000` a unix time, anything else ISO 8601."""
     if text is None:
         return None
-    if text.isdigit():
+    if is_number(text):
         return Moment(block=int(text))
-    if text.startswith("@") and text[1:].isdigit():
+    if text.startswith("@") and is_number(text[1:]):
         return Moment(timestamp=int(text[1:]))
     try:
         return Moment(timestamp=moment(text, "--at"))

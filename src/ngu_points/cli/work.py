@@ -32,13 +32,18 @@ TEMPLATE = Path(__file__).with_name("ngu.toml")
 
 @click.command()
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.argument("file", type=click.Path(path_type=Path), default=Path("ngu.toml"))
-def init(file: Path, force: bool) -> None:
+def init(file: Path, force: bool, as_json: bool) -> None:
     """Write a commented ngu.toml to start from."""
     if file.exists() and not force:
         raise UsageError(f"{file} is there already: --force overwrites it")
     file.write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
-    click.echo(f"wrote {file}: set chain.rpc and contract.address, then `ngu sync` or `ngu run`")
+    if as_json:
+        click.echo(json.dumps({"file": str(file)}))
+    else:
+        click.echo(f"wrote {file}: set chain.rpc and contract.address, then `ngu sync` or "
+                   "`ngu run`")  # fmt: skip
 
 
 @click.command()
@@ -50,7 +55,8 @@ def sync(given: Given, to_block: int | None) -> int:
     Reads every event from the contract's first block (or --from-block) to --to-block, or as far
     as the chain is final. Interrupt it at any moment: it goes on where it was.
 
-    Exit code 3: done, but finality allows less than --to-block, or events contradict the record.
+    Exit code 3: done, but finality allows less than --to-block, or events contradict the record
+    or cannot be read.
 
     \b
     ngu sync --rpc https://base.example --contract 0x1234… --kind erc721
@@ -80,7 +86,7 @@ async def _sync(given: Given, to_block: int | None) -> int:
             err=True,
         )
     given.answer(summary | {"seconds": round(seconds, 3)})
-    return 3 if short or summary["anomalies"] else 0
+    return 3 if short or summary["anomalies"] or summary["deadLetters"] else 0
 
 
 def _summary(app: App, head: Head) -> dict[str, Any]:

@@ -218,6 +218,7 @@ async def opened(config: Config) -> AsyncIterator[App]:
                 config.chain.rpc,
                 timeout=config.chain.timeout,
                 requests_per_second=config.chain.requests_per_second,
+                max_retries=config.chain.retries,
             ) as rpc:
                 reader = Reader(rpc, contract, finality_of(config))
                 await _identify(config, store, reader)
@@ -242,12 +243,12 @@ async def _identify(config: Config, store: Store, reader: Reader) -> None:
     first = store.meta("start_block")
     wanted = config.contract.from_block
     if first is None:
-        created = await creation_block(reader.rpc, token) if wanted is None else wanted
-        if wanted is not None and not await reader.rpc.code(token, "latest"):
+        if not await reader.rpc.code(token, "latest"):
             raise UsageError(
                 f"0x{token.hex()} has no code on chain {chain_id}: is it another chain, "
                 "or not a contract?"
             )
+        created = await creation_block(reader.rpc, token) if wanted is None else wanted
     elif wanted not in (None, first):
         raise UsageError(
             f"{store.path} begins at block {first}, not at {wanted}: name another with --db"

@@ -181,6 +181,8 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open the file, creating it if `write`; StoreError says what is wrong with it."""
     if not write and not path.exists():
         raise StoreError(f"{path} does not exist: run `ngu sync` or `ngu run` first")
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder: name a file in it with --db")
     try:
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -206,6 +208,8 @@ def _prepare(db: sqlite3.Connection, path: Path, write: bool) -> None:
         raise StoreError(f"{path} was written by a newer ngu-points (schema {version}, this one "
                          f"knows {VERSION}): upgrade, or name another with --db")  # fmt: skip
     if not write:
+        if not tables:
+            raise StoreError(f"{path} is empty: run `ngu sync` or `ngu run` first")
         return
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
@@ -241,8 +245,13 @@ def naming_errors(path: Path) -> Iterator[None]:
 def writer_lock(path: Path) -> Iterator[None]:
     """Hold the right to write; StoreError naming the other process if there is one."""
     lock = path.with_name(path.name + ".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {lock.parent}: {error.strerror}; name another with --db"
+        ) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
