@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from ngu_points.chain.reader import Reader, creation_block
 from ngu_points.chain.rpc import Rpc
 from ngu_points.config import Config, contract_of, finality_of, rules_of
+from ngu_points.embedded import jobs
 from ngu_points.embedded.buffer import Buffer
 from ngu_points.embedded.database import Identity, writer_lock
 from ngu_points.embedded.history import History
@@ -110,7 +111,8 @@ class App:
     async def _take(self, covered: Covered) -> None:
         self._sequence += 1
         self.buffer.add(announce(covered, self._sequence), time.monotonic())
-        if self.buffer.due(time.monotonic()):
+        writing = self._flushing is not None and not self._flushing.done()
+        if self.buffer.full or (self.buffer.due(time.monotonic()) and not writing):
             await self._flush()
 
     async def _flush(self) -> None:
@@ -157,8 +159,7 @@ class App:
 
     def tidy(self) -> None:
         """Seal what is final, drop what expired."""
-        self.history.seal(self.store.final, least=1)
-        self.store.prune(self.store.final, self.store.archived(), int(self.now()))
+        jobs.tidy(self.history, int(self.now()))
 
     # Forks --------------------------------------------------------------------------------
 

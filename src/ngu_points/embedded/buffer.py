@@ -10,6 +10,7 @@ from ngu_points.engine.events import Events
 
 SIZE = 1 << 20  # bytes, the specification's buffer size
 INTERVAL = 60.0  # seconds, its buffer interval
+BUSY = 16  # times the size, that may gather while the batch before is being written
 
 
 class Buffer:
@@ -33,6 +34,11 @@ class Buffer:
         return self.bytes >= self.size or (
             self.since is not None and now - self.since >= self.interval
         )
+
+    @property
+    def full(self) -> bool:
+        """Whether it must be taken before more is added, however long that takes."""
+        return self.bytes >= BUSY * self.size
 
     def take(self) -> list[Delivery]:
         """Everything held; the buffer is empty then."""

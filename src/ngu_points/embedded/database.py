@@ -48,7 +48,6 @@ CREATE TABLE batch_events (            -- the working queue: rows expire at ttl 
 );
 CREATE INDEX TypeBlockIndex ON batch_events (type, blockNumber);
 CREATE INDEX batch_pending ON batch_events (blockNumber) WHERE processed = 0;
-CREATE INDEX batch_ttl ON batch_events (ttl);
 
 CREATE TABLE staking_events (
     id TEXT PRIMARY KEY,
@@ -70,7 +69,6 @@ CREATE TABLE staking_events (
 );
 CREATE INDEX StakerTokenIndex ON staking_events (staker, tokenId);
 CREATE INDEX staking_pending ON staking_events (blockNumber) WHERE processed = 0;
-CREATE INDEX staking_ttl ON staking_events (ttl);
 
 CREATE TABLE coverage (                -- block ranges read from the chain, per stream
     stream TEXT NOT NULL,
@@ -214,6 +212,8 @@ def _prepare(db: sqlite3.Connection, path: Path, write: bool) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA cache_size = -65536")
+    db.execute("PRAGMA wal_autocheckpoint = 8192")
+    db.execute("PRAGMA journal_size_limit = 67108864")
     if not tables:
         db.executescript(
             f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION};"

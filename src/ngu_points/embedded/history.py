@@ -24,6 +24,7 @@ from ngu_points.errors import StoreError
 from ngu_points.pipeline.query import View, refold
 
 LATEST = 2**62
+REPLACED_FOR = 3600.0  # seconds that a replaced segment stays
 SEGMENT = 50_000
 """Events that fill a segment."""
 
@@ -77,8 +78,14 @@ class History:
             covered = joined(read_segment(self.folder / last.name), covered)
         name = write_segment(self.folder, covered, self.store.identity())
         self.store.sealed(covered, name)
-        if last is not None and small:
-            (self.folder / last.name).unlink(missing_ok=True)
+
+    def sweep(self, now: float) -> None:
+        """Remove segments that larger ones have replaced, once no reader can be at them."""
+        self.store.make_durable()
+        known = {segment.name for segment in self.store.segments()}
+        for path in self.folder.glob("[0-9]*-[0-9]*.npz"):
+            if path.name not in known and now - path.stat().st_mtime > REPLACED_FOR:
+                path.unlink(missing_ok=True)
 
     def covered(self, after: int = -1) -> Iterator[Covered]:
         """Everything processed beyond a block, range by range, in order."""

@@ -108,9 +108,10 @@ def heartbeat(history: History, now: int) -> dict[str, Any]:
 
 
 def tidy(history: History, now: int) -> dict[str, Any]:
-    """Seal what is final, drop what expired."""
+    """Seal what is final, drop what expired or was replaced."""
     store = history.store
     history.seal(store.final, least=1)
+    history.sweep(now)
     return {"dropped": store.prune(store.final, store.archived(), now)}
 
 

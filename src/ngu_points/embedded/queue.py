@@ -13,6 +13,7 @@ from ngu_points.engine.rules import DAY
 from ngu_points.pipeline.interfaces import Change
 
 KEEP = 7 * DAY
+CHUNK = 5_000
 FAR_AWAY = 253_370_764_800  # 9999-01-01: an event that is not processed does not expire
 TABLES = {BATCH: "batch_events", STAKING: "staking_events"}
 SELECTS = {BATCH: rows.SELECT_BATCH, STAKING: rows.SELECT_STAKING}
@@ -180,6 +181,32 @@ class Queue:
             (BATCH, block),
         ).fetchone()
         return found[0] if found else bytes(32)
+
+    def expire(self, archived: int, now: int) -> int:
+        """Drop rows whose time has come and that the archive holds; how many.
+
+        Rows are processed in about the order in which they came, so the expired ones are the
+        first ones: no index on ttl is needed to find them.
+        """
+        dropped = 0
+        for table in TABLES.values():
+            last = 0
+            while True:
+                found = self.db.execute(
+                    "SELECT max(rowid), sum(gone) FROM (SELECT rowid,"
+                    " processed = 1 AND ttl < ? AND blockNumber <= ? AS gone"
+                    f" FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT {CHUNK})",
+                    (now, archived, last),
+                ).fetchone()
+                if not found[1]:
+                    break
+                dropped += self.db.execute(
+                    f"DELETE FROM {table} WHERE rowid > ? AND rowid <= ?"
+                    " AND processed = 1 AND ttl < ? AND blockNumber <= ?",
+                    (last, found[0], now, archived),
+                ).rowcount
+                last = found[0]
+        return dropped
 
     def forget(self, above: int) -> None:
         """Drop everything above a block: the chain has others there; inside a commit."""

@@ -24,7 +24,7 @@ from ngu_points.embedded.database import (
     open_database,
     sql_int,
 )
-from ngu_points.embedded.queue import TABLES, Queue
+from ngu_points.embedded.queue import Queue
 from ngu_points.embedded.undo import image_of, restored
 from ngu_points.engine.coverage import (
     Coverage,
@@ -68,7 +68,11 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, rules: Rules, *, write: bool = False) -> Store:
-        return cls(path, open_database(path, write=write), rules)
+        """A reader sees the database as it is now, whatever is written meanwhile."""
+        db = open_database(path, write=write)
+        if not write:
+            db.execute("BEGIN")
+        return cls(path, db, rules)
 
     def close(self) -> None:
         self.db.close()
@@ -356,6 +360,11 @@ class Store:
             )
             self.set_meta("archived", covered.to_block)
 
+    def make_durable(self) -> None:
+        """Bring every commit onto the disk, so that even a power cut cannot take it back."""
+        with naming_errors(self.path):
+            self.db.execute("PRAGMA wal_checkpoint(FULL)")
+
     def archived(self) -> int:
         """The last block in the archive."""
         return int(self._meta.get("archived", self._meta.get("start_block", 0) - 1))
@@ -375,13 +384,7 @@ class Store:
         with self.commit():
             self.db.execute("DELETE FROM changes WHERE toBlock <= ?", (final,))
             self.db.execute("DELETE FROM coverage WHERE toBlock < ?", (min(final, archived),))
-            dropped = 0
-            for table in TABLES.values():
-                dropped += self.db.execute(
-                    f"DELETE FROM {table} WHERE ttl < ? AND processed = 1 AND blockNumber <= ?",
-                    (now, archived),
-                ).rowcount
-            return dropped
+            return self.queue.expire(archived, now)
 
     def replace_state(self, state: State, days: Sequence[FeastDay], position: Position) -> None:
         """Put another whole state in the place of this one (rebuild)."""
