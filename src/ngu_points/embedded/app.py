@@ -25,13 +25,15 @@ from ngu_points.embedded.history import History
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered, Head, announce
 from ngu_points.engine.rules import DAY, Rules
-from ngu_points.errors import StoreError, UsageError
+from ngu_points.errors import StoreError, TransientError, UsageError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.monitor import Forked, cover
 from ngu_points.pipeline.process import ingest, process
 
 log = logging.getLogger("ngu")
 T = TypeVar("T")
+FORKS = 8
+"""How often one catch-up may find the chain changed behind it."""
 SNAPSHOT_EVENTS = 1_000_000
 """A snapshot of the state is kept after so many events, and after each of the latest days."""
 
@@ -79,14 +81,18 @@ class App:
         head = await self.reader.head()
         self.progress.head = head
         await self.on_worker(self._backlog, head)
-        while True:
-            target = head.readable if to_block is None else min(to_block, head.readable)
+        target = head.readable if to_block is None else min(to_block, head.readable)
+        for _ in range(FORKS):
             try:
                 await self._cover(target)
             except Forked as fork:
                 await self._fork(fork.block)
-                continue
-            return head
+            else:
+                return head
+        raise TransientError(
+            f"the chain below block {target} changed {FORKS} times while it was read: "
+            "try again later, or add another --rpc"
+        )
 
     async def _cover(self, target: int) -> None:
         behind = self._read_through()
@@ -192,11 +198,13 @@ class App:
     async def forked(self, head: Head) -> bool:
         """Whether the chain now has another block where this one stands; handles it."""
         position = self._read_through()
-        if not any(position.hash) or head.newest < position.block <= head.final:
+        if not any(position.hash) or head.newest < position.block:
             return False
-        found = await self.reader.hash_of(position.block)
-        if found is None or found == position.hash:
-            return False
+        for _ in range(2):  # a second look, at another endpoint if there is one
+            found = await self.reader.hash_of(position.block)
+            if found is None or found == position.hash:
+                return False
+            self.reader.rpc.distrust(f"block {position.block} has another hash than before")
         await self._fork(position.block)
         return True
 
@@ -224,6 +232,7 @@ async def opened(config: Config) -> AsyncIterator[App]:
                 reader = Reader(rpc, contract, finality_of(config))
                 await _identify(config, store, reader)
                 history = History(store, config.archive)
+                history.recall()
                 app = App(config, rules, store, history, reader)
                 try:
                     yield app

@@ -35,8 +35,7 @@ class History:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
         self.folder = folder
-        self.tail: list[Events] = []
-        self.recall()
+        self.tail: list[Events] = []  # what the writer has yet to seal, see `recall`
 
     def recall(self) -> None:
         """Take what is processed and not yet archived from the tables (on opening, after undo)."""
