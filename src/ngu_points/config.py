@@ -140,7 +140,7 @@ def load(path: Path | None, env: Mapping[str, str], options: Mapping[str, Any]) 
     `options` maps dotted keys ("chain.rpc") to values; None means not given.
     """
     where = str(path) if path else "the command line"
-    tree = _read(path) if path else {}
+    tree = _beside(path, _read(path)) if path else {}
     if path:
         _check_keys(tree, Config, where, "", path.read_text(encoding="utf-8"))
     variables = _from_env(env)
@@ -175,6 +175,14 @@ def _with_times_as_text(tree: dict[str, Any]) -> dict[str, Any]:
         for key in ("start", "end"):
             if isinstance(season, dict) and isinstance(season.get(key), dt.date):
                 season[key] = season[key].isoformat()
+    return tree
+
+
+def _beside(path: Path, tree: dict[str, Any]) -> dict[str, Any]:
+    """A weights file named in a settings file lies relative to that file."""
+    points = tree.get("points")
+    if isinstance(points, dict) and isinstance(points.get("weights_csv"), str):
+        points["weights_csv"] = str(path.parent / points["weights_csv"])
     return tree
 
 
@@ -347,7 +355,7 @@ def _text(event: EventSettings | None, effect: str) -> EventText | None:
     return EventText(effect, event.signature, event.fields) if event else None
 
 
-def rules_of(config: Config, folder: Path | None = None) -> Rules:
+def rules_of(config: Config) -> Rules:
     """The rules of the programme, exact."""
     points, staking = config.points, config.staking
     tiers = tuple(
@@ -364,7 +372,7 @@ def rules_of(config: Config, folder: Path | None = None) -> Rules:
         raise UsageError("season: two seasons have the same name")
     return Rules(
         seasons=seasons,
-        weights=_weights(points, folder or Path()),
+        weights=_weights(points),
         tiers=tiers,
         excluded=frozenset(address_of(a, "points.excluded") for a in points.excluded),
         staking_contracts=frozenset(address_of(a, "staking.contracts") for a in staking.contracts),
@@ -432,10 +440,10 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 
 
-def _weights(points: PointsSettings, folder: Path) -> Weights:
+def _weights(points: PointsSettings) -> Weights:
     ranges = [_range(w.first, w.last, w.weight, "points.weights") for w in points.weights]
     if points.weights_csv:
-        ranges += _weights_file(folder / points.weights_csv)
+        ranges += _weights_file(Path(points.weights_csv))
     try:
         return Weights(ranges, default=points.default_weight)
     except ValueError as error:

@@ -27,6 +27,7 @@ from ngu_points.errors import NguError, UsageError
 from ngu_points.pipeline import query
 from ngu_points.pipeline.query import View
 
+SHOWN = 20  # ranges of one wallet
 AT = "A moment: a block (12345), a unix time (@1700000000) or a time (2026-01-31T12:00:00Z)."
 
 
@@ -95,7 +96,8 @@ def reading(given: Given) -> Iterator[Opened]:
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """As wide as the terminal; wide enough for any row where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _valid(validity: dict[str, Any]) -> str:
@@ -117,6 +119,8 @@ def status(given: Given) -> int:
         store.close()
     if not given.json:
         table = Table.grid(padding=(0, 2))
+        table.add_column()
+        table.add_column(overflow="fold")
         for name, value in found.items():
             table.add_row(name, _words(value))
         _console().print(table)
@@ -160,10 +164,12 @@ def _print_record(record: dict[str, Any]) -> None:
     for name, value in record.get("facts", {}).items():
         if value:
             table.add_row(f"  {name}", f"{value:,}")
-    for run in record["runs"][:20]:
+    for run in record["runs"][:SHOWN]:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(run["since"]))
         how = "staked" if run["staked"] else "held"
         table.add_row(f"  {how}", f"{run['first']}–{run['last']} since {since}")
+    if len(record["runs"]) > SHOWN:
+        table.add_row("", f"and {len(record['runs']) - SHOWN} more ranges: --json has them all")
     console = _console()
     console.print(table)
     console.print(f"[dim]valid at {_valid(record)}[/dim]")
@@ -206,15 +212,26 @@ def leaderboard(given: Given, limit: int, season: str | None, when: str | None) 
         ranked = query.leaderboard(view, limit, _season(view, season))
         validity = opened.validity(view)
     if not given.json:
-        table = Table(box=None, padding=(0, 1))
-        for name in ("#", "wallet", "points", "all seasons", "held", "staked"):
-            table.add_column(name, justify="left" if name == "wallet" else "right", no_wrap=True)
-        for row in ranked:
-            table.add_row(*(str(value) for value in row.values()))
-        _console().print(table)
+        _print_board(ranked)
         _console().print(f"[dim]valid at {_valid(validity)}[/dim]")
     given.answer({"leaderboard": ranked} | validity)
     return 0
+
+
+def _print_board(ranked: list[dict[str, Any]]) -> None:
+    """Short addresses and no sum over seasons where 80 columns have to do."""
+    console = _console()
+    narrow = console.width < 110
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    columns = ["rank", "wallet", "points", "totalPoints", "held", "staked"]
+    columns = [c for c in columns if not (narrow and c == "totalPoints")]
+    for name in columns:
+        table.add_column(name, justify="left" if name == "wallet" else "right", no_wrap=True)
+    for row in ranked:
+        short = f"{row['wallet'][:10]}…{row['wallet'][-8:]}"
+        shown = row | {"wallet": short} if narrow else row
+        table.add_row(*(str(shown[name]) for name in columns))
+    console.print(table)
 
 
 def _season(view: View, name: str | None) -> int | None:

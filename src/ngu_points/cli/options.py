@@ -16,6 +16,8 @@ from ngu_points.config import Config, address_of, is_number, load, moment
 from ngu_points.errors import UsageError
 
 DEFAULT_FILE = Path("ngu.toml")
+YEAR_10000 = 253_402_300_800
+"""The first second that no calendar here can print."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def at(text: str | None) -> Moment | None:
         return None
     if is_number(text):
         return Moment(block=int(text))
-    if text.startswith("@") and is_number(text[1:]):
+    if text.startswith("@") and is_number(text[1:]) and int(text[1:]) < YEAR_10000:
         return Moment(timestamp=int(text[1:]))
     try:
         return Moment(timestamp=moment(text, "--at"))

@@ -27,6 +27,8 @@ from ngu_points.pipeline.query import View
 FORMATS = ("csv", "json", "parquet")
 TABLES = ("tokens", "points", "events", "feast")
 CHUNK = 50_000
+TOKENS_MAX = 1_000_000_000
+"""Rows of one token each that a file may have; a single event can mint 2^256 of them."""
 Row = tuple[Any, ...]
 
 
@@ -67,6 +69,9 @@ def _table(
     if table == "tokens" and ranges:
         return ("start", "end", "owner", "staker", "owned_since", "staked_since"), _runs(view)
     if table == "tokens":
+        tokens = facts.total(view.state.runs.end - view.state.runs.first)
+        if tokens > TOKENS_MAX:
+            raise UsageError(f"{tokens} tokens are too many for one row each: use --ranges")
         return ("token_id", "owner", "staker", "owned_since", "staked_since"), _tokens(view)
     if table == "points":
         return _points_header(view), _points(view)

@@ -23,6 +23,7 @@ from ngu_points.pipeline.query import refold
 def rebuild(store: Store, history: History, rules: Rules) -> dict[str, Any]:
     """Replace the stored state by a new fold of all events, and compare the fingerprints."""
     began = time.monotonic()
+    store.check_frozen()
     recovered = store.meta("position") is None and _recovered(store, history.folder)
     changed = store.meta("fold") != rules.fold_key()
     before = None if changed or recovered else store.fingerprint()

@@ -95,16 +95,20 @@ class Store:
 
     def check_rules(self) -> None:
         """Refuse to go on under rules that the stored facts were not folded by."""
-        for name, rates in self._meta.get("frozen", {}).items():
-            if self.rules.rates(name) != rates:
-                raise StoreError(
-                    f"season {name!r} is closed and its rates are frozen: restore them ({rates})"
-                )
+        self.check_frozen()
         if self._meta.get("fold", self.rules.fold_key()) != self.rules.fold_key():
             raise StoreError(
                 f"{self.path} was folded by other rules (weights, tiers, exclusions, season "
                 "borders, staking or feast have changed): run `ngu rebuild`, or restore them"
             )
+
+    def check_frozen(self) -> None:
+        """Refuse other rates for a season that is over for good."""
+        for name, rates in self._meta.get("frozen", {}).items():
+            if self.rules.rates(name) != rates:
+                raise StoreError(
+                    f"season {name!r} is closed and its rates are frozen: restore them ({rates})"
+                )
 
     def identity(self) -> Identity:
         return Identity(*self._meta["identity"])

@@ -79,16 +79,15 @@ def refold(
 
 
 def _part(covered: Covered, block: int, timestamp: int) -> Covered:
-    """The events of a range up to a block and a time."""
+    """The events of a range up to a block and a time.
+
+    Asked for by time alone, the last block with an event is the last that is known to be in it.
+    """
     events = covered.events
     events = events.take((events.timestamp <= timestamp) & (events.block <= block))
-    last = int(events.block[-1]) if len(events) else covered.from_block - 1
-    return replace(
-        covered,
-        events=events,
-        to_block=min(max(last, block), covered.to_block),
-        timestamp=timestamp,
-    )
+    if block > covered.to_block:
+        block = int(events.block[-1]) if len(events) else covered.from_block - 1
+    return replace(covered, events=events, to_block=block, timestamp=timestamp)
 
 
 def _steps(covered: Covered) -> Iterator[tuple[Events, int, int]]:
