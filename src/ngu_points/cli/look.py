@@ -18,8 +18,11 @@ from rich.table import Table
 from ngu_points.chain.rpc import Rpc
 from ngu_points.cli.options import Given, Moment, at, shared, token_id, wallet
 from ngu_points.config import rules_of
+from ngu_points.embedded.database import naming_errors
 from ngu_points.embedded.exports import FORMATS, TABLES, export_to
 from ngu_points.embedded.history import History
+from ngu_points.embedded.repair import dead_letters as letters_of
+from ngu_points.embedded.repair import missing
 from ngu_points.embedded.status import status as status_of
 from ngu_points.embedded.store import Store
 from ngu_points.engine.rules import DAY
@@ -85,14 +88,21 @@ async def _asked(urls: list[str], block: int) -> int:
 @contextmanager
 def reading(given: Given) -> Iterator[Opened]:
     """The store of a command that reads."""
-    store = Store.open(given.config.db, rules_of(given.config))
-    try:
+    with _store(given) as store:
         if store.meta("position") is None:
             raise NguError(f"{given.config.db} covers no block yet: run `ngu sync` first")
         store.check_rules()
         yield Opened(given, store, History(store, given.config.archive))
-    finally:
-        store.close()
+
+
+@contextmanager
+def _store(given: Given) -> Iterator[Store]:
+    with naming_errors(given.config.db):
+        store = Store.open(given.config.db, rules_of(given.config))
+        try:
+            yield store
+        finally:
+            store.close()
 
 
 def _console() -> Console:
@@ -112,11 +122,8 @@ def status(given: Given) -> int:
 
     Exit code 3: something is in doubt (gaps, dead letters, contradictions).
     """
-    store = Store.open(given.config.db, rules_of(given.config))
-    try:
+    with _store(given) as store:
         found = status_of(store)
-    finally:
-        store.close()
     if not given.json:
         table = Table.grid(padding=(0, 2))
         table.add_column()
@@ -288,4 +295,40 @@ def _checked(opened: Opened, block: int) -> tuple[int, int]:
     return block, opened._time_of(block)
 
 
-COMMANDS = (status, points, token, leaderboard, export, fingerprint)
+@click.command()
+@shared
+def gaps(given: Given) -> int:
+    """Block ranges that are missing: not announced, not arrived, not archived.
+
+    Exit code 3 if there are any.
+    """
+    with reading(given) as opened:
+        found = missing(opened.store)
+    if not given.json:
+        for gap in found:
+            click.echo(f"{gap['stream']}: blocks {gap['from']}..{gap['to']}: {gap['why']}")
+        if not found:
+            click.echo("no gaps")
+    given.answer({"gaps": found})
+    return 3 if found else 0
+
+
+@click.command("dead-letters")
+@shared
+def dead_letters(given: Given) -> int:
+    """Logs of configured events that cannot be events, each with its reason.
+
+    Exit code 3 if there are any.
+    """
+    with reading(given) as opened:
+        found = letters_of(opened.store)
+    if not given.json:
+        for letter in found:
+            click.echo(f"{letter['id']}  {letter['stream']}  {letter['reason']}")
+        if not found:
+            click.echo("no dead letters")
+    given.answer({"deadLetters": found})
+    return 3 if found else 0
+
+
+COMMANDS = (status, points, token, leaderboard, export, fingerprint, gaps, dead_letters)

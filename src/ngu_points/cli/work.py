@@ -19,9 +19,10 @@ from ngu_points.config import rules_of
 from ngu_points.demo.show import for_a_while, show
 from ngu_points.embedded import jobs
 from ngu_points.embedded.app import App, opened
-from ngu_points.embedded.database import writer_lock
+from ngu_points.embedded.database import naming_errors, writer_lock
 from ngu_points.embedded.history import History
 from ngu_points.embedded.rebuild import rebuild as rebuild_store
+from ngu_points.embedded.repair import rewind as rewind_store
 from ngu_points.embedded.run import follow
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Head
@@ -218,7 +219,7 @@ async def _demo(seconds: float | None, simulated: bool, as_json: bool) -> int:
 def recalc(given: Given) -> int:
     """Run Points Recalc now: the ranked snapshot, and a check that ledger and totals agree."""
     rules = rules_of(given.config)
-    with writer_lock(given.config.db):
+    with writer_lock(given.config.db), naming_errors(given.config.db):
         store = Store.open(given.config.db, rules, write=True)
         try:
             store.check_rules()
@@ -243,7 +244,7 @@ def rebuild(given: Given) -> int:
     the database is lost, the archive beside it is enough to make it anew.
     """
     rules = rules_of(given.config)
-    with writer_lock(given.config.db):
+    with writer_lock(given.config.db), naming_errors(given.config.db):
         store = Store.open(given.config.db, rules, write=True)
         try:
             result = rebuild_store(store, History(store, given.config.archive), rules)
@@ -262,4 +263,28 @@ def rebuild(given: Given) -> int:
     return 0 if result["same"] or result["rulesChanged"] or result["recovered"] else 3
 
 
-COMMANDS = (demo, init, sync, run, recalc, rebuild)
+@click.command()
+@click.argument("block", type=click.IntRange(0))
+@shared
+def rewind(given: Given, block: int) -> int:
+    """Go back to the last range end at or below BLOCK; the next sync reads the chain again.
+
+    For a fork below the undo window, or events that should be read anew.
+    """
+    rules = rules_of(given.config)
+    with writer_lock(given.config.db):
+        store = Store.open(given.config.db, rules, write=True)
+        try:
+            store.check_rules()
+            history = History(store, given.config.archive)
+            result = rewind_store(store, history, rules, block, int(time.time()))
+        finally:
+            store.close()
+    if not given.json:
+        click.echo(f"back from block {result['from']:,} to block {result['block']:,}; "
+                   f"fingerprint {result['fingerprint']}")  # fmt: skip
+    given.answer(result)
+    return 0
+
+
+COMMANDS = (demo, init, sync, run, recalc, rebuild, rewind)

@@ -20,7 +20,7 @@ from ngu_points.chain.rpc import Rpc
 from ngu_points.config import Config, contract_of, finality_of, rules_of
 from ngu_points.embedded import jobs
 from ngu_points.embedded.buffer import Buffer
-from ngu_points.embedded.database import Identity, writer_lock
+from ngu_points.embedded.database import Identity, naming_errors, writer_lock
 from ngu_points.embedded.history import History
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered, Head, announce
@@ -220,7 +220,7 @@ async def opened(config: Config) -> AsyncIterator[App]:
     if not config.chain.rpc:
         raise UsageError("no chain to read: give --rpc URL, or chain.rpc in ngu.toml")
     contract, rules = contract_of(config), rules_of(config)
-    with writer_lock(config.db):
+    with writer_lock(config.db), naming_errors(config.db):
         store = Store.open(config.db, rules, write=True)
         try:
             async with Rpc(

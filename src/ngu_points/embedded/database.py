@@ -233,12 +233,26 @@ def naming_errors(path: Path) -> Iterator[None]:
             raise StoreError(f"{path}: {text}; {hint}") from error
         if "locked" in text:
             raise StoreError(f"{path} is locked by another program: {text}") from error
+        if text.startswith("no such"):
+            raise StoreError(_damaged(path, text)) from error
         raise StoreError(f"{path}: {text}") from error
     except sqlite3.DatabaseError as error:
-        hint = (
-            "move it away and run `ngu rebuild` (from the archive) or `ngu sync` (from the chain)"
-        )
-        raise StoreError(f"{path} is damaged ({error}): {hint}") from error
+        raise StoreError(_damaged(path, str(error))) from error
+
+
+@contextmanager
+def naming_damage(path: Path) -> Iterator[None]:
+    """The same while rows are read: what cannot be a row of ours is damage too."""
+    try:
+        with naming_errors(path):
+            yield
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
+        raise StoreError(_damaged(path, "a row that was not written here")) from error
+
+
+def _damaged(path: Path, how: str) -> str:
+    hint = "move it away and run `ngu rebuild` (from the archive) or `ngu sync` (from the chain)"
+    return f"{path} is damaged ({how}): {hint}"
 
 
 @contextmanager

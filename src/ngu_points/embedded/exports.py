@@ -111,7 +111,7 @@ def _points_header(view: View) -> tuple[str, ...]:
     counts = tuple(facts.COUNT)
     tiers = tuple(f"staked_seconds_tier_{i}" for i in range(len(view.rules.tier_starts)))
     return ("wallet", "points", "held_token_seconds", "staked_token_seconds", *counts,
-            "feast_micro", *tiers, "total_points", "held", "staked")  # fmt: skip
+            "feast_micro", *tiers, "total_points", "current_held", "current_staked")  # fmt: skip
 
 
 def _points(view: View) -> Iterator[Row]:

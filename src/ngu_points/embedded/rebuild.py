@@ -4,20 +4,49 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ngu_points.embedded.archive import identity_of, read_segment
-from ngu_points.embedded.history import History
+from ngu_points.embedded.history import LATEST, History
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
+from ngu_points.engine.feast import FeastDay
 from ngu_points.engine.rules import Rules
-from ngu_points.engine.state import no_state
+from ngu_points.engine.state import State, no_state
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.query import refold
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Again:
+    """A history folded once more: the state, the feast days, events by kind, the last block."""
+
+    state: State
+    days: list[FeastDay]
+    counters: dict[str, int]
+    reached: int
+
+
+def fold_again(history: History, rules: Rules, block: int = LATEST) -> Again:
+    """Fold everything up to a block (the end of a range) from the beginning."""
+    kinds, reached = np.zeros(5, np.int64), [-1]
+
+    def counted() -> Iterator[Covered]:
+        for covered in history.covered():
+            if covered.to_block > block:
+                return
+            kinds[:] += np.bincount(covered.events.kind, minlength=5)
+            reached[0] = covered.to_block
+            yield covered
+
+    hot, days = refold(rules, counted(), no_state(rules))
+    counters = {str(kind): int(number) for kind, number in enumerate(kinds)}
+    return Again(hot.state, days, counters, reached[0])
 
 
 def rebuild(store: Store, history: History, rules: Rules) -> dict[str, Any]:
@@ -27,29 +56,21 @@ def rebuild(store: Store, history: History, rules: Rules) -> dict[str, Any]:
     recovered = store.meta("position") is None and _recovered(store, history.folder)
     changed = store.meta("fold") != rules.fold_key()
     before = None if changed or recovered else store.fingerprint()
-    kinds, reached = np.zeros(5, np.int64), [-1]
-
-    def counted() -> Iterator[Covered]:
-        for covered in history.covered():
-            kinds[:] += np.bincount(covered.events.kind, minlength=5)
-            reached[0] = covered.to_block
-            yield covered
-
-    hot, days = refold(rules, counted(), no_state(rules))
+    again = fold_again(history, rules)
     position = store.position()
-    if reached[0] != position.block:
+    if again.reached != position.block:
         raise StoreError(
-            f"{history.folder} reaches block {reached[0]}, the state block {position.block}: "
+            f"{history.folder} reaches block {again.reached}, the state block {position.block}: "
             "the archive is incomplete; `ngu sync` into a new --db reads the chain again"
         )
     history.drop_snapshots()
     with store.commit():
-        store.replace_state(hot.state, days, position)
+        store.replace_state(again.state, again.days, position)
         if recovered:
-            store.set_meta("counters", {str(k): int(n) for k, n in enumerate(kinds)})
+            store.set_meta("counters", again.counters)
     after = store.fingerprint()
     return {
-        "events": int(kinds.sum()),
+        "events": sum(again.counters.values()),
         "block": position.block,
         "seconds": round(time.monotonic() - began, 3),
         "before": before,

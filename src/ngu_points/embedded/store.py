@@ -20,6 +20,7 @@ import numpy as np
 from ngu_points.embedded import rows
 from ngu_points.embedded.database import (
     Identity,
+    naming_damage,
     naming_errors,
     open_database,
     sql_int,
@@ -148,15 +149,15 @@ class Store:
         self.reload()
 
     def reload(self) -> None:
-        with naming_errors(self.path):
+        with naming_damage(self.path):
             stored = self.db.execute("SELECT key, value FROM meta").fetchall()
-        self._meta = {key: json.loads(value) for key, value in stored}
+            self._meta = {key: json.loads(value) for key, value in stored}
         self._hot = None
 
     @property
     def hot(self) -> Hot:
         if self._hot is None:
-            with naming_errors(self.path):
+            with naming_damage(self.path):
                 self._hot = Hot(self._load_state(), self.rules)
         return self._hot
 
@@ -335,6 +336,11 @@ class Store:
 
     # Going back ---------------------------------------------------------------------------
 
+    def undo_reach(self) -> int | None:
+        """The lowest block that before images lead back to; None if there are none."""
+        found = self.db.execute("SELECT min(fromBlock) FROM changes").fetchone()[0]
+        return None if found is None else int(found) - 1
+
     def undo(self, block: int) -> Position:
         """Take back every step that reaches beyond `block`; the position it leaves.
 
@@ -368,6 +374,12 @@ class Store:
         """Bring every commit onto the disk, so that even a power cut cannot take it back."""
         with naming_errors(self.path):
             self.db.execute("PRAGMA wal_checkpoint(FULL)")
+
+    def unseal(self, above: int) -> None:
+        """Forget the archive's files above a block; inside a commit."""
+        self.db.execute("DELETE FROM segments WHERE toBlock > ?", (above,))
+        if self.archived() > above:
+            self.set_meta("archived", above)
 
     def archived(self) -> int:
         """The last block in the archive."""

@@ -23,7 +23,7 @@ def fingerprint(
 ) -> str:
     """64 hex digits. `days` are all closed feast days with `shares_digest` of each, in order."""
     sha = hashlib.sha256(VERSION)
-    sha.update(u64(chain_id) + u64(state.block) + u64(state.timestamp))
+    sha.update(u64(chain_id) + u64(state.block % 2**64) + u64(state.timestamp))
     sha.update(u64(len(state.runs)) + _runs(state.runs, state.wallets.address))
     earns = ~among(state.wallets.address, rules.earns_nothing)
     now = facts.at_time(state.wallets.facts, state.runs, rules, earns, state.timestamp)

@@ -1,0 +1,1 @@
+"""Reproducible measurements of this machine; `python -m bench` runs them."""
