@@ -81,6 +81,7 @@ class App:
         head = await self.reader.head()
         self.progress.head = head
         await self.on_worker(self._backlog, head)
+        await self._forked(head)
         target = head.readable if to_block is None else min(to_block, head.readable)
         for _ in range(FORKS):
             try:
@@ -195,18 +196,17 @@ class App:
         if self.progress.head:
             self._backlog(self.progress.head)
 
-    async def forked(self, head: Head) -> bool:
-        """Whether the chain now has another block where this one stands; handles it."""
+    async def _forked(self, head: Head) -> None:
+        """Go back if the chain now has another block where this one stands."""
         position = self._read_through()
         if not any(position.hash) or head.newest < position.block:
-            return False
+            return
         for _ in range(2):  # a second look, at another endpoint if there is one
             found = await self.reader.hash_of(position.block)
             if found is None or found == position.hash:
-                return False
+                return
             self.reader.rpc.distrust(f"block {position.block} has another hash than before")
         await self._fork(position.block)
-        return True
 
     async def close(self) -> None:
         await self._settled()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ngu_points.embedded.database import sql_int
@@ -170,7 +171,7 @@ def wallet_rows(wallets: Wallets) -> Iterator[Any]:
     facts = np.moveaxis(wallets.facts, -1, 0).tolist()
     return zip(
         blobs(wallets.address),
-        [json.dumps(row, separators=(",", ":")) for row in facts],
+        [msgspec.json.encode(row).decode() for row in facts],
         *(_ints(c) for c in (wallets.held, wallets.staked, wallets.total_staked)),
         *(_ints(c) for c in (wallets.stake_weight, wallets.day_seconds)),
         wallets.last_stake.tolist(),

@@ -39,10 +39,7 @@ async def _watch(app: App) -> None:
     failures = 0
     async for _ in app.reader.rpc.heads(app.config.chain.poll_interval):
         try:
-            head = await app.reader.head()
-            app.progress.head = head
-            if not await app.forked(head):
-                await app.catch_up()
+            await app.catch_up()
             failures = 0
         except TransientError as error:
             failures += 1

@@ -14,7 +14,7 @@ import numpy as np
 from ngu_points.engine.events import I64, U8, Ints, blobs
 from ngu_points.engine.facts import narrow
 from ngu_points.engine.rules import DAY, Rules
-from ngu_points.engine.runs import NOBODY, splice, touched
+from ngu_points.engine.runs import NOBODY, distinct, splice, touched
 from ngu_points.engine.state import State, Wallets, no_wallets
 
 
@@ -51,7 +51,8 @@ class Hot:
         also = [runs.owner, runs.staker]
         if state.day is not None and timestamp // DAY > state.day:
             also.append(np.flatnonzero((wallets.stake_weight != 0) | (wallets.day_seconds != 0)))
-        others = np.setdiff1d(np.concatenate(also), named)
+        others = distinct(np.concatenate(also))
+        others = others[~np.isin(others, named)]
         numbers = np.concatenate([named, others[others >= 0]])
         lane = np.empty(len(wallets) + 1, np.int64)
         lane[NOBODY] = NOBODY

@@ -153,7 +153,7 @@ def fold(runs: Runs, moves: Moves, staking: Staking) -> Folded:
     wide = object in (runs.first.dtype, moves.first.dtype)
     run_first, run_end = _as(runs.first, wide), _as(runs.end, wide)
     first, end = _as(moves.first, wide), _as(moves.end, wide)
-    borders = np.unique(np.concatenate([run_first, run_end, first, end]))
+    borders = distinct(np.concatenate([run_first, run_end, first, end]))
     low, high = np.searchsorted(borders, first), np.searchsorted(borders, end)
     if int((high - low).sum()) > ROWS_MAX and len(moves) > 1:
         return _fold_in_halves(runs, moves, staking)
@@ -415,16 +415,23 @@ def no_anomalies() -> Anomalies:
     return Anomalies(*(np.zeros(0, np.int64) for _ in fields(Anomalies)))
 
 
+def distinct(column: Ints) -> Ints:
+    """The distinct values in ascending order (a plain sort is faster here than np.unique)."""
+    ordered = np.sort(column)
+    keep = np.ones(len(ordered), np.bool_)
+    keep[1:] = ordered[1:] != ordered[:-1]
+    return ordered[keep]
+
+
 def touched(runs: Runs, first: Ints, end: Ints) -> I64:
     """Rows of the runs that overlap or adjoin any of the ranges [first, end), in id order."""
-    if not len(runs) or not len(first):
+    n = len(runs)
+    if not n or not len(first):
         return np.zeros(0, np.int64)
-    low = np.searchsorted(runs.end, first, side="left")
-    high = np.searchsorted(runs.first, end, side="right")
-    marks = np.zeros(len(runs) + 1, np.int64)
-    np.add.at(marks, low, 1)
-    np.add.at(marks, high, -1)
-    return np.flatnonzero(np.cumsum(marks[:-1]) > 0)
+    low = np.searchsorted(runs.end, np.sort(first), side="left")
+    high = np.searchsorted(runs.first, np.sort(end), side="right")
+    marks = np.bincount(low, minlength=n + 1) - np.bincount(high, minlength=n + 1)
+    return np.flatnonzero(np.cumsum(marks[:n]) > 0)
 
 
 def splice(runs: Runs, rows: I64, new: Runs) -> Runs:
