@@ -33,12 +33,16 @@ Fault = Callable[[list[Call], bytes], Reply | None]
 
 @dataclass
 class FaultyNode:
-    """Where it is served, what it spoils, and which methods it was asked for."""
+    """Where it is served, what it spoils, and which methods it was asked for.
+
+    While it is `away` it hangs up on whoever asks.
+    """
 
     node: SimNode
     fault: Fault | None = None
     url: str = ""
     asked: list[str] = field(default_factory=list)
+    away: bool = False
 
     def reply(self, body: bytes) -> Reply:
         asked = json.loads(body)
@@ -69,7 +73,11 @@ def serving(node: SimNode, fault: Fault | None = None, path: str = "") -> Iterat
         disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
-            reply = faulty.reply(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if faulty.away:
+                self.close_connection = True
+                return
+            reply = faulty.reply(body)
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)

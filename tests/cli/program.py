@@ -99,10 +99,13 @@ def address(node: SimNode) -> str:
 
 
 def busy_chain(
-    blocks: int = 150, per_block: int = 10, seconds_per_block: int = 1800, **limits: int
+    blocks: int = 150,
+    per_block: int = 10,
+    seconds_per_block: int = 1800,
+    max_span: int | None = None,
 ) -> SimNode:
     """A chain with events of all five types in nearly every block; always the same."""
-    node = SimNode(seconds_per_block=seconds_per_block, **limits)
+    node = SimNode(seconds_per_block=seconds_per_block, max_span=max_span)
     node.mine()
     traffic = Traffic(1, wallets(8))
     for _ in range(blocks):

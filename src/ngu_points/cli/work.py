@@ -272,7 +272,7 @@ def rewind(given: Given, block: int) -> int:
     For a fork below the undo window, or events that should be read anew.
     """
     rules = rules_of(given.config)
-    with writer_lock(given.config.db):
+    with writer_lock(given.config.db), naming_errors(given.config.db):
         store = Store.open(given.config.db, rules, write=True)
         try:
             store.check_rules()

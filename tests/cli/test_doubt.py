@@ -1,0 +1,89 @@
+"""Done, but something is in doubt: exit code 3; and nodes that are behind or of another history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.faulty import serving
+from cli.program import busy_chain, ngu, place
+from ngu_points.demo.contract import Event
+from ngu_points.demo.node import SimNode
+from ngu_points.engine.events import ZERO_ADDRESS, Kind
+
+ALICE, BOB, CAROL = bytes([0xA1] * 20), bytes([0xB0] * 20), bytes([0xCA] * 20)
+
+
+@pytest.mark.parametrize(("finality", "allows"), [("finalized", 13), ("safe", 17), ("2", 19)])
+def test_a_block_that_finality_does_not_allow_yet(
+    finality: str, allows: int, tmp_path: Path
+) -> None:
+    """Asked for more than is final, sync does what it may, says why, and exits with 3."""
+    node = busy_chain(20)
+    with serving(node) as served:
+        words = (*place(node, served.url, tmp_path / "ngu.db"), "--finality", finality, "--json")
+        ended = ngu("sync", *words, "--to-block", 20)
+        assert (ended.code, ended.json["block"]) == (3, allows)
+        assert f"block 20 is not reached: the chain is at 21, and '{finality}' allows {allows}" in (
+            ended.complaint
+        )
+        assert ngu("sync", *words, "--to-block", allows).code == 0
+        assert ngu("sync", *words).code == 0
+
+
+def test_events_that_contradict_the_record(tmp_path: Path) -> None:
+    """The chain is believed, the wallets concerned are uncertain, and every command says so."""
+    node = busy_chain(5)
+    node.mine([Event(Kind.TRANSFER, ALICE, BOB, 10**6)])
+    db = ("--db", tmp_path / "ngu.db", "--json")
+    with serving(node) as served:
+        ended = ngu("sync", *place(node, served.url, tmp_path / "ngu.db"), "--finality", 0,
+                    "--json")  # fmt: skip
+    assert (ended.code, ended.json["anomalies"]) == (3, 1)
+    assert ngu("token", 10**6, *db).json["owner"] == "0x" + BOB.hex()
+    status = ngu("status", *db)
+    assert (status.code, status.json["anomalies"]) == (3, 1)
+    assert status.json["uncertainWallets"] == 2
+    for wallet, uncertain in ((ALICE, True), (BOB, True), (CAROL, False)):
+        assert ngu("points", "0x" + wallet.hex(), *db).json["uncertain"] is uncertain
+
+
+def test_a_node_that_lags_takes_nothing_back(tmp_path: Path) -> None:
+    """A node behind the record is only late: the state stays, and goes on when it has caught up."""
+    node = busy_chain(20)
+    with serving(node) as served:
+        words = (*place(node, served.url, tmp_path / "ngu.db"), "--finality", 0, "--json")
+        before = ngu("sync", *words).json
+        lost = node.blocks[-3:]
+        node.rollback(3)
+        lagging = ngu("sync", *words)
+        assert lagging.code == 0
+        assert lagging.json["fingerprint"] == before["fingerprint"]
+        for block in lost:
+            node.append(block)
+        node.mine([Event(Kind.MINT, ZERO_ADDRESS, ALICE, 10**6)])
+        after = ngu("sync", *words).json
+        fresh = ngu("sync", *place(node, served.url, tmp_path / "fresh.db"), "--finality", 0,
+                    "--json").json  # fmt: skip
+    assert after["block"] == before["block"] + 1
+    assert after["fingerprint"] == fresh["fingerprint"]
+
+
+@pytest.mark.parametrize("more_blocks", [0, 5])
+def test_another_history_below_finality_stops(more_blocks: int, tmp_path: Path) -> None:
+    """A local node started anew is another chain with the same id: one line, nothing changed."""
+    node, db = busy_chain(30, max_span=5), tmp_path / "ngu.db"
+    with serving(node) as served:
+        words = (*place(node, served.url, db), "--finality", 0, "--json")
+        before = ngu("sync", *words).json["fingerprint"]
+        other = SimNode(timestamp=1_600_000_000)
+        for _ in range(31 + more_blocks):
+            other.mine([])
+        served.node = other
+        ended = ngu("sync", *words)
+        assert ended.code == 1
+        assert "the chain forked at block" in ended.complaint
+        assert "sync into a new --db" in ended.complaint
+        served.node = node
+        assert ngu("sync", *words).json["fingerprint"] == before

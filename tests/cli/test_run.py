@@ -1,0 +1,143 @@
+"""`ngu run` follows the chain, stops when told, goes on, and takes the branch that wins."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.faulty import serving
+from cli.program import busy_chain, ngu, place, started
+from ngu_points.demo.contract import Event
+from ngu_points.demo.node import SimNode
+from ngu_points.engine.events import ZERO_ADDRESS, Kind
+
+ALICE, BOB = bytes([0xA1] * 20), bytes([0xB0] * 20)
+FAST = {"NGU_CHAIN_POLL_INTERVAL": "0.02"}
+PATIENCE = 30.0
+
+
+def until(what: Callable[[], bool], program: Any) -> None:
+    """Wait for something that the running program will bring about."""
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert program.poll() is None, program.stderr.read()
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+def mint(wallet: bytes, first: int) -> Event:
+    return Event(Kind.MINT, ZERO_ADDRESS, wallet, first, 3)
+
+
+def hash_at(db: Path) -> str | None:
+    """The hash of the last covered block, None before there is one."""
+    status = ngu("status", "--db", db, "--json")
+    return None if status.code == 1 else str(status.json["blockHash"])
+
+
+def at_head(node: SimNode, db: Path) -> Callable[[], bool]:
+    return lambda: hash_at(db) == "0x" + node.head.hash.hex()
+
+
+def fresh(node: SimNode, url: str, db: Path) -> str:
+    """The fingerprint of a sync from the beginning, now."""
+    ended = ngu("sync", *place(node, url, db), "--finality", 0, "--json")
+    assert ended.code == 0, ended.err
+    return str(ended.json["fingerprint"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_follows_stops_and_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+    """New blocks are taken as they come; a signal ends it with exit 0; a new start goes on."""
+    node, db = busy_chain(20), tmp_path / "ngu.db"
+    with serving(node) as served:
+        words = ("run", *place(node, served.url, db), "--finality", 0, "--json")
+        for turn in range(2):
+            with started(*words, env=FAST) as program:
+                for _ in range(3):
+                    node.mine([mint(ALICE, 10**6 + 10 * node.head.number)])
+                    until(at_head(node, db), program)
+                program.send_signal(number)
+                out, err = program.communicate(timeout=PATIENCE)
+            assert program.returncode == 0, err
+            assert "Traceback" not in err
+            summary = json.loads(out.splitlines()[-1])
+            assert summary["block"] == node.head.number
+            assert summary["fingerprint"] == fresh(node, served.url, tmp_path / f"{turn}.db")
+
+
+@pytest.mark.parametrize("longer", [0, 2])
+def test_run_takes_the_branch_that_wins(longer: int, tmp_path: Path) -> None:
+    """After a fork of depth 3 the state is that of a fresh sync of the new branch."""
+    node, db = busy_chain(20), tmp_path / "ngu.db"
+    node.set_finalized(10)
+    with serving(node) as served:
+        words = ("run", *place(node, served.url, db), "--finality", 0, "--json")
+        with started(*words, env=FAST) as program:
+            for block in range(3):
+                node.mine([mint(ALICE, 10**6 + 10 * block)])
+                until(at_head(node, db), program)
+            branch = [[mint(BOB, 10**6 + 10 * block)] for block in range(3)]
+            node.reorg(3, [*branch, *[[]] * longer])
+            until(at_head(node, db), program)
+            node.mine([mint(ALICE, 2 * 10**6)])
+            until(at_head(node, db), program)
+            program.send_signal(signal.SIGTERM)
+            out, err = program.communicate(timeout=PATIENCE)
+        assert program.returncode == 0, err
+        summary = json.loads(out.splitlines()[-1])
+        assert summary["fingerprint"] == fresh(node, served.url, tmp_path / "fresh.db")
+        assert (summary["anomalies"], summary["deadLetters"]) == (0, 0)
+    token = ngu("token", 10**6, "--db", db, "--json").json
+    assert token["owner"] == "0x" + BOB.hex()
+    assert ngu("rebuild", "--db", db, "--json").json["same"]
+
+
+def test_sync_after_a_fork_takes_the_branch_that_wins(tmp_path: Path) -> None:
+    """What forked between two runs of `ngu sync` is undone by the second."""
+    node, db = busy_chain(20), tmp_path / "ngu.db"
+    node.set_finalized(10)
+    with serving(node) as served:
+        node.mine([mint(ALICE, 10**6)])
+        before = fresh(node, served.url, db)
+        node.reorg(3, [[], [mint(BOB, 10**6)], [], []])
+        after = fresh(node, served.url, db)
+        assert before != after == fresh(node, served.url, tmp_path / "fresh.db")
+    assert ngu("token", 10**6, "--db", db, "--json").json["owner"] == "0x" + BOB.hex()
+
+
+def test_a_sync_after_a_fork_of_equal_height(tmp_path: Path) -> None:
+    """A head at the same height with another hash is a fork, not the end of the work."""
+    node, db = busy_chain(20), tmp_path / "ngu.db"
+    node.set_finalized(10)
+    with serving(node) as served:
+        node.mine([mint(ALICE, 10**6)])
+        fresh(node, served.url, db)
+        node.reorg(2, [[], [mint(BOB, 10**6)]])
+        assert fresh(node, served.url, db) == fresh(node, served.url, tmp_path / "fresh.db")
+
+
+def test_run_outlives_a_node_that_is_away(tmp_path: Path) -> None:
+    """While no node answers it waits and says so; when the node is back it goes on."""
+    node, db = busy_chain(20), tmp_path / "ngu.db"
+    with serving(node) as served:
+        words = ("run", *place(node, served.url, db), "--finality", 0)
+        with started(*words, env={**FAST, "NGU_CHAIN_RETRIES": "0"}) as program:
+            until(at_head(node, db), program)
+            served.away = True
+            log = ""
+            while "chain not readable" not in log:
+                line = program.stderr.readline()
+                assert line, log
+                log += line
+            node.mine([mint(ALICE, 10**6)])
+            served.away = False
+            until(at_head(node, db), program)
+            program.send_signal(signal.SIGTERM)
+            assert program.wait(PATIENCE) == 0
