@@ -164,7 +164,7 @@ def test_rate_limit_error_line() -> None:
         play(lambda client: client.logs(ALL, 100, 200), node, max_retries=1)
     assert str(caught.value).partition(": ")[2] == (
         "eth_getLogs 100..200: 429 too many requests; "
-        "lower --requests-per-second or add another --rpc"
+        "set chain.requests_per_second lower or add another --rpc"
     )
 
 

@@ -28,7 +28,7 @@ from ngu_points.engine.events import (
 )
 from ngu_points.errors import BadInput
 
-_ADVICE = "the node is wrong, try another --rpc"
+ADVICE = "the node is wrong, try another --rpc"
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _BLOCKS = 2**60
 _INDICES = 2**28
@@ -132,7 +132,7 @@ def _parse(raw: bytes) -> list[_Json]:
     except msgspec.ValidationError as error:
         raise _ill_typed(str(error)) from None
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise BadInput(f"the eth_getLogs answer is not JSON: {error}; {_ADVICE}") from None
+        raise BadInput(f"the eth_getLogs answer is not JSON: {error}; {ADVICE}") from None
 
 
 def _parse_one(text: bytes) -> _Json:
@@ -150,14 +150,14 @@ def _ill_typed(said: str) -> BadInput:
     match = _PATH.search(said)
     if match is None or match[1] is None:
         what = said.replace("`", "")
-        return BadInput(f"the eth_getLogs answer is no array of logs: {what}; {_ADVICE}")
+        return BadInput(f"the eth_getLogs answer is no array of logs: {what}; {ADVICE}")
     what = said[: match.start()].replace("`", "")
     return _bad(int(match[1]), f"field {match[2]}: {what}" if match[2] else what)
 
 
 def _bad(at: int, problem: str, log: _Log | None = None) -> BadInput:
     where = "" if log is None else f" (block {log.block}, log index {log.log_index})"
-    return BadInput(f"log {at} of the eth_getLogs answer{where}: {problem}; {_ADVICE}")
+    return BadInput(f"log {at} of the eth_getLogs answer{where}: {problem}; {ADVICE}")
 
 
 def _shown(value: object) -> str:

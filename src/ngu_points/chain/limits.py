@@ -160,7 +160,7 @@ def _rate_limited(text: str, line: str, data: Any) -> Verdict | None:
 
 
 def _back_off(text: str, line: str, data: Any) -> Verdict:
-    advice = "lower --requests-per-second or add another --rpc"
+    advice = "set chain.requests_per_second lower or add another --rpc"
     return Verdict(Action.BACK_OFF, line, advice, seconds=_seconds(text, data))
 
 

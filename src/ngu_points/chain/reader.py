@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ngu_points.chain.contract import Contract
-from ngu_points.chain.decode import Decoded, decode
+from ngu_points.chain.decode import ADVICE, Decoded, decode
 from ngu_points.chain.rpc import Filter, Header, Rpc
 from ngu_points.engine.coverage import Covered, Head
 from ngu_points.engine.events import I64
@@ -69,11 +69,11 @@ class Reader:
                 return await self._read(from_block, to_block)
             except _Contradiction as error:
                 self.rpc.distrust(str(error))
-                reason = error
+                reason = f"{self.rpc.host}: {error}"
                 await asyncio.sleep(0.1 * attempt)
         raise TransientError(
-            f"blocks {from_block}..{to_block}: {reason}, {ATTEMPTS} times over; "
-            "the chain may be reorganising there, or add another --rpc"
+            f"{reason} (blocks {from_block}..{to_block}, asked {ATTEMPTS} times); "
+            "add another --rpc, or try again later if the chain is reorganising there"
         )
 
     async def _read(self, from_block: int, to_block: int) -> Covered:
@@ -83,7 +83,7 @@ class Reader:
                 decode, page.raw, self.contract, from_block, page.to_block
             )
         except BadInput as error:
-            raise _Contradiction(str(error)) from error
+            raise _Contradiction(str(error).removesuffix(f"; {ADVICE}")) from error
         logged = [*found.events.block[-1:].tolist(), *(r.block for r in found.rejected)]
         wanted = sorted({from_block, page.to_block, *logged})
         headers = {h.number: h for h in await self.rpc.headers(wanted)}

@@ -229,6 +229,11 @@ class Rpc:
         """Any other method: its result, decoded."""
         return await self._ask(method, "", params, decoded)
 
+    @property
+    def host(self) -> str:
+        """The host that answered last."""
+        return self._last.host
+
     def distrust(self, reason: str) -> None:
         """The last answer contradicts itself: prefer other endpoints for the next minute."""
         self._last.distrusted(monotonic(), reason)

@@ -91,7 +91,10 @@ def _arrays(path: Path) -> dict[str, Any]:
     try:
         return unpack(path.read_bytes(), str(path))
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}; the archive is incomplete") from error
+        raise StoreError(
+            f"{path}: {error.strerror}; the archive is incomplete: bring the file back, or "
+            "`ngu sync` into a new --db reads the chain again"
+        ) from error
 
 
 def _head(columns: dict[str, Any]) -> dict[str, Any]:

@@ -28,29 +28,25 @@ async def cover(
     """All ranges from behind the position to `to_block`, each linked to the one before it."""
     following = position.block + 1
     last_hash = position.hash
-    waiting: deque[asyncio.Task[list[Covered]]] = deque()
+    waiting: deque[asyncio.Task[Covered]] = deque()
+    ends: deque[int] = deque()  # where each of the waiting reads was to end
     try:
         while following <= to_block or waiting:
             while following <= to_block and len(waiting) < ahead:
                 end = min(following + chain.span - 1, to_block)
-                waiting.append(asyncio.create_task(_whole(chain, following, end)))
+                waiting.append(asyncio.create_task(chain.read(following, end)))
+                ends.append(end)
                 following = end + 1
-            for covered in await waiting.popleft():
-                if any(last_hash) and covered.parent_hash != last_hash:
-                    raise Forked(covered.from_block - 1)
-                last_hash = covered.last_hash
-                yield covered
+            covered, end = await waiting.popleft(), ends.popleft()
+            if covered.to_block < end:  # a short answer: the rest comes before what follows
+                rest = chain.read(covered.to_block + 1, end)
+                waiting.appendleft(asyncio.create_task(rest))
+                ends.appendleft(end)
+            if any(last_hash) and covered.parent_hash != last_hash:
+                raise Forked(covered.from_block - 1)
+            last_hash = covered.last_hash
+            yield covered
     finally:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-
-
-async def _whole(chain: Chain, from_block: int, to_block: int) -> list[Covered]:
-    """A range in as many reads as it takes."""
-    read = []
-    while from_block <= to_block:
-        covered = await chain.read(from_block, to_block)
-        read.append(covered)
-        from_block = covered.to_block + 1
-    return read
