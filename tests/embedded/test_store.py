@@ -7,6 +7,7 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from ngu_points.engine.coverage import announce
 from ngu_points.engine.events import Rejected
 from ngu_points.engine.fingerprint import fingerprint, shares_digest
 from ngu_points.engine.rules import Rules
+from ngu_points.errors import StoreError
 from ngu_points.pipeline.persist import persist
 from ngu_points.pipeline.process import ingest, process
 
@@ -178,3 +180,20 @@ def test_the_archive_alone_is_enough_to_make_the_database_anew(history, data) ->
         assert result["events"] == len(events)
         assert store.fingerprint() == mark
         store.close()
+
+
+def test_a_state_that_contradicts_itself_is_refused_and_rebuilt(tmp_path: Path) -> None:
+    """Rows changed behind our back are named when they are read; a rebuild puts them right."""
+    events = [oracle.Event("BatchMint", 1, 0, 100, "", "0x" + "11" * 20, 5, 10)]
+    rules, chain = Rules(), Chain(events, 9, 200)
+    store = new_store(tmp_path, rules)
+    ingest(store, announce(chain.covered(0, 9), 1), rules, NOW)
+    mark = store.fingerprint()
+    store.db.execute("UPDATE points SET currentHeld = 11")
+    store.close()
+    store = Store.open(tmp_path / "ngu.db", rules, write=True)
+    with pytest.raises(StoreError, match=r"held tokens of a wallet differ .* run `ngu rebuild`"):
+        store.fingerprint()
+    result = rebuild(store, History(store, tmp_path / "archive"), rules)
+    assert (result["same"], store.fingerprint()) == (False, mark)
+    store.close()

@@ -42,12 +42,12 @@ def saturation(blooms: U8) -> npt.NDArray[np.float64]:
     return np.asarray(set_bits / (8 * SIZE), np.float64)
 
 
-def false_hit(share: float) -> float:
-    """The chance that a bloom with this share of bits set shows an address that never logged.
+def false_hit(share: float, addresses: int) -> float:
+    """The chance that a bloom with this share of bits set shows one of the addresses for nothing.
 
-    It is the address's three bits alone: a common first topic stands in every busy block's bloom.
+    It is their three bits each alone: common first topics stand in every busy block's bloom.
     """
-    return float(share) ** 3
+    return 1 - (1 - float(share) ** 3) ** addresses
 
 
 def _holds(blooms: U8, value: bytes) -> Bool:

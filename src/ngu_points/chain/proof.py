@@ -153,7 +153,7 @@ def judge(
         return doubt
     bloom = data(fields, "logsBloom", SIZE)
     if any(may_log(bloom, address, topics0) for address in addresses):
-        return _allowed(bloom, held)
+        return _allowed(bloom, held, len(addresses))
     if held:
         reason = (
             f"{_logs(held)} held that the bloom excludes: of another block, or a chain"
@@ -209,12 +209,12 @@ def _outside(chain_id: int) -> Judgement | None:
     return None if reason is None else Judgement(Verdict.UNPROVEN, reason)
 
 
-def _allowed(bloom: bytes, held: int) -> Judgement:
+def _allowed(bloom: bytes, held: int, addresses: int) -> Judgement:
     if held:
         return Judgement(Verdict.CONSISTENT, f"the bloom allows for the {_logs(held)} held")
     share = float(saturation(np.frombuffer(bloom, np.uint8)[None])[0])
     reason = f"the bloom allows for logs and none are held; it is {share:.0%} full,"
-    reason += f" which alone gives that at {false_hit(share):.1%} of empty blocks"
+    reason += f" which alone gives that in {false_hit(share, addresses):.1%} of such blocks"
     return Judgement(Verdict.SUSPECT, reason)
 
 

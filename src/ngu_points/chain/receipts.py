@@ -38,10 +38,8 @@ def receipts_doubt(receipts: Any) -> str | None:
 
 def root_of(receipts: Any) -> bytes:
     """The root over the receipts of a block. Raises Unprovable."""
-    if not isinstance(receipts, list):
-        raise Unprovable("the receipts are not a list")
     encoded = []
-    for at, receipt in enumerate(receipts):
+    for at, receipt in enumerate(_objects(receipts)):
         try:
             encoded.append(_encoded(receipt))
         except Unprovable as doubt:
@@ -50,22 +48,20 @@ def root_of(receipts: Any) -> bytes:
 
 
 def logs_of(receipts: Any) -> list[dict[str, Any]]:
-    """The logs of a block in the form of eth_getLogs, for receipts whose root was right.
+    """The logs of a block in the form of eth_getLogs, for receipts whose root is the header's.
 
-    logIndex and transactionIndex are those that the root proves, whatever the node says. Raises
-    Unprovable for what is no list of receipts.
+    logIndex and transactionIndex are those that the root proves, whatever the node says; every
+    other field of the place is the node's word. Raises Unprovable for what are no receipts.
     """
-    root_of(receipts)
-    placed = [(index, log) for index, receipt in enumerate(receipts) for log in receipt["logs"]]
-    return [
-        {**log, "logIndex": hex(at), "transactionIndex": hex(index)}
-        for at, (index, log) in enumerate(placed)
-    ]
+    logs: list[dict[str, Any]] = []
+    for index, receipt in enumerate(_objects(receipts)):
+        for log in _objects(receipt.get("logs"), "logs"):
+            place = {"logIndex": hex(len(logs)), "transactionIndex": hex(index)}
+            logs.append({**log, **place})
+    return logs
 
 
-def _encoded(receipt: Any) -> bytes:
-    if not isinstance(receipt, dict):
-        raise Unprovable("is not an object")
+def _encoded(receipt: Mapping[str, Any]) -> bytes:
     # Nodes of the time before typed transactions say nothing about a type.
     kind = quantity(receipt, "type") if receipt.get("type") is not None else 0
     if kind > _LAST_TYPE and kind != _DEPOSIT:
@@ -74,7 +70,7 @@ def _encoded(receipt: Any) -> bytes:
         rlp(_outcome(receipt)),
         rlp(minimal(quantity(receipt, "cumulativeGasUsed"))),
         rlp(data(receipt, "logsBloom", SIZE)),
-        rlp_list([_log(log) for log in _list(receipt, "logs")]),
+        rlp_list([_log(log) for log in _objects(receipt.get("logs"), "logs")]),
     ]
     if kind == _DEPOSIT:
         parts += _deposit(receipt)
@@ -103,18 +99,15 @@ def _deposit(receipt: Mapping[str, Any]) -> list[bytes]:
     return [rlp(minimal(quantity(receipt, name))) for name in names]
 
 
-def _log(log: Any) -> bytes:
-    if not isinstance(log, dict):
-        raise Unprovable("a log is not an object")
-    topics = _list(log, "topics")
-    if len(topics) > MAX_TOPICS:
-        raise Unprovable(f"a log has {len(topics)} topics")
+def _log(log: Mapping[str, Any]) -> bytes:
+    topics = log.get("topics")
+    if not isinstance(topics, list) or len(topics) > MAX_TOPICS:
+        raise Unprovable(f"the topics of a log are not a list of up to {MAX_TOPICS}")
     encoded = rlp_list([rlp(data({"topic": topic}, "topic", 32)) for topic in topics])
     return rlp_list((rlp(data(log, "address", 20)), encoded, rlp(data(log, "data"))))
 
 
-def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
-    value = fields.get(name)
-    if not isinstance(value, list):
-        raise Unprovable(f"{name} is not a list")
+def _objects(value: Any, name: str = "receipts") -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise Unprovable(f"{name} are not a list of objects")
     return value

@@ -258,7 +258,8 @@ def rebuild(given: Given) -> int:
         elif result["rulesChanged"]:
             click.echo("  the rules have changed: the fingerprint before was under other rules")
         elif not result["same"]:
-            click.echo(f"  it was {result['before']}: the stored state differed from the archive")
+            before = result["before"] or "too damaged to have one"
+            click.echo(f"  it was {before}: the stored state differed from the archive")
     given.answer(result)
     return 0 if result["same"] or result["rulesChanged"] or result["recovered"] else 3
 

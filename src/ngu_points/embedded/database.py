@@ -248,6 +248,8 @@ def naming_damage(path: Path) -> Iterator[None]:
             yield
     except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise StoreError(_damaged(path, "a row that was not written here")) from error
+    except AssertionError as error:
+        raise StoreError(f"{path} contradicts itself ({error}): run `ngu rebuild`") from error
 
 
 def _damaged(path: Path, how: str) -> str:

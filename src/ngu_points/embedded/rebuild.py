@@ -55,7 +55,7 @@ def rebuild(store: Store, history: History, rules: Rules) -> dict[str, Any]:
     store.check_frozen()
     recovered = store.meta("position") is None and _recovered(store, history.folder)
     changed = store.meta("fold") != rules.fold_key()
-    before = None if changed or recovered else store.fingerprint()
+    before = None if changed or recovered else _fingerprint(store)
     again = fold_again(history, rules)
     position = store.position()
     if again.reached != position.block:
@@ -79,6 +79,14 @@ def rebuild(store: Store, history: History, rules: Rules) -> dict[str, Any]:
         "rulesChanged": changed,
         "recovered": recovered,
     }
+
+
+def _fingerprint(store: Store) -> str | None:
+    """None where the stored state is too damaged to have one."""
+    try:
+        return store.fingerprint()
+    except StoreError:
+        return None
 
 
 def _recovered(store: Store, folder: Path) -> bool:

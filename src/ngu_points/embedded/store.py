@@ -27,6 +27,7 @@ from ngu_points.embedded.database import (
 )
 from ngu_points.embedded.queue import Queue
 from ngu_points.embedded.undo import image_of, restored
+from ngu_points.engine import invariants
 from ngu_points.engine.coverage import (
     Coverage,
     Covered,
@@ -158,7 +159,9 @@ class Store:
     def hot(self) -> Hot:
         if self._hot is None:
             with naming_damage(self.path):
-                self._hot = Hot(self._load_state(), self.rules)
+                state = self._load_state()
+                invariants.check(state, self.rules)
+            self._hot = Hot(state, self.rules)
         return self._hot
 
     def _load_state(self) -> State:
