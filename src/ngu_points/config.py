@@ -27,6 +27,8 @@ from ngu_points.engine.rules import COUNTS, MICRO, Rules, Season, Tier, Weights
 from ngu_points.errors import UsageError
 
 Number = int | float | str
+RATE_LENGTH = 64  # characters of a number
+LAST_SECOND = 253_402_300_799  # of the year 9999
 Whole = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -75,7 +77,7 @@ class StoreSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class TierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    days: Annotated[int, msgspec.Meta(ge=1)]
+    days: Annotated[int, msgspec.Meta(ge=1, le=36_500)]
     multiplier: Number
 
 
@@ -90,7 +92,7 @@ class PointsSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     tiers: list[TierSettings] = []
     excluded: list[str] = []
-    default_weight: Whole = 1
+    default_weight: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 1
     weights: list[WeightSettings] = []
     weights_csv: str = ""
 
@@ -277,12 +279,19 @@ def _plain(message: str) -> tuple[str, str]:
 def _check(config: Config, where: str) -> None:
     """Turn everything into what it stands for once, so that errors come before work begins."""
     for url in config.chain.rpc:
-        if urlsplit(url).scheme not in ("http", "https", "ws", "wss"):
+        if not url.startswith(("http://", "https://", "ws://", "wss://")) or not _has_host(url):
             raise UsageError(f"{where}: chain.rpc must be http(s):// or ws(s):// addresses")
     finality_of(config)
     rules_of(config)
     if config.contract.address:
         contract_of(config)
+
+
+def _has_host(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:
+        return False
 
 
 def address_of(text: str, key: str) -> bytes:
@@ -402,8 +411,14 @@ def _season(settings: SeasonSettings) -> Season:
 
 def exact(value: Number, key: str) -> Fraction:
     """A rate as an exact rational, 0 or more: 1, "0.25", "1/3". A TOML float means its digits."""
+    text = repr(value) if isinstance(value, float) else str(value)
+    bounds = f"{key}: {text[:RATE_LENGTH]} must be below 10^12 with at most 18 decimals"
     try:
-        rate = Fraction(Decimal(repr(value))) if isinstance(value, float) else Fraction(value)
+        if len(text) > RATE_LENGTH:
+            raise UsageError(bounds)
+        if "/" not in text and abs(Decimal(text).adjusted()) > 18:
+            raise UsageError(bounds)
+        rate = Fraction(text) if "/" in text else Fraction(Decimal(text))
     except (ValueError, ArithmeticError):
         raise UsageError(
             f'{key}: {value!r} is not a number: it takes one like 1, "0.25" or "1/3"'
@@ -411,7 +426,7 @@ def exact(value: Number, key: str) -> Fraction:
     if rate < 0:
         raise UsageError(f"{key}: {value!r} must be 0 or more")
     if rate >= 10**12 or rate.denominator > 10**18:
-        raise UsageError(f"{key}: {value!r} must be below 10^12 with at most 18 decimals")
+        raise UsageError(bounds)
     return rate
 
 
@@ -424,7 +439,9 @@ def _micro(value: Number, key: str) -> int:
 
 def moment(value: str | int, key: str) -> int:
     """A unix time or an ISO 8601 time (UTC unless it says otherwise) as integer seconds."""
-    if isinstance(value, int) or is_number(value):
+    if isinstance(value, int) or (is_number(value) and len(value) < RATE_LENGTH):
+        if not 0 <= int(value) <= LAST_SECOND:
+            raise UsageError(f"{key}: {value} lies outside the years 1970 to 9999")
         return int(value)
     try:
         time = dt.datetime.fromisoformat(value)

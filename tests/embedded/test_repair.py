@@ -44,8 +44,8 @@ def test_rewinding_and_reading_again_ends_where_a_clean_pass_ends(history, data)
         if result["block"] >= 0:
             assert store.fingerprint() == marks[result["block"]]
         sequence = len(cuts) + 1
-        ingest(store, announce(chain.covered(result["block"] + 1, chain.last_block), sequence),
-               rules, NOW)  # fmt: skip
+        missing_range = chain.covered(result["block"] + 1, chain.last_block)
+        list(ingest(store, announce(missing_range, sequence), rules, NOW))
         assert store.fingerprint() == expected(rules, events, until, chain.last_block)
         counters = store.meta("counters")
         assert sum(v for k, v in counters.items() if k.isdigit()) == len(events)
@@ -60,7 +60,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     first, second, third = (
         announce(chain.covered(a, a + 9), n) for n, a in enumerate((0, 20, 30), 1)
     )
-    ingest(store, first, rules, NOW)
+    list(ingest(store, first, rules, NOW))
     batch, staking = second
     lossy = type(batch)(batch.stream, batch.events, (), batch.coverage)
     persist(store, [lossy, staking, *third], NOW)

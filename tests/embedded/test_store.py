@@ -75,7 +75,7 @@ def test_deliveries_in_any_order_and_twice_leave_the_state_of_one_clean_pass(his
                 while process(store, rules, NOW, limit=3):
                     pass
             else:
-                ingest(store, [delivery], rules, NOW)
+                list(ingest(store, [delivery], rules, NOW))
         invariants.check(store.state(), rules)
         assert store.position().block == chain.last_block
         assert store.fingerprint() == expected(rules, events, until, chain.last_block)
@@ -111,7 +111,7 @@ def test_the_bulk_path_the_archive_and_a_rebuild_agree(history, data) -> None:
             view = archive.state_at(rules, at)
             names = ["0x" + a.tobytes().hex() for a in view.state.wallets.address]
             assert owners_of(view.state, names) == owners_of(state, wallets)
-        result = rebuild(store, archive, rules)
+        result = rebuild(store, archive, rules, NOW)
         assert result["same"]
         assert result["events"] == len(events)
         assert store.fingerprint() == mark
@@ -127,7 +127,7 @@ def test_undo_takes_back_exactly_what_was_done(history, data) -> None:
         store = new_store(Path(folder), rules)
         marks = {}
         for sequence, (first, last) in enumerate(ranges(chain, data), 1):
-            ingest(store, announce(chain.covered(first, last), sequence), rules, NOW)
+            list(ingest(store, announce(chain.covered(first, last), sequence), rules, NOW))
             marks[last] = store.fingerprint()
         back = data.draw(st.integers(-1, chain.last_block))
         left = store.undo(back)
@@ -175,7 +175,7 @@ def test_the_archive_alone_is_enough_to_make_the_database_anew(history, data) ->
         if not sealed:
             return
         store = Store.open(Path(folder) / "ngu.db", rules, write=True)
-        result = rebuild(store, History(store, Path(folder) / "archive"), rules)
+        result = rebuild(store, History(store, Path(folder) / "archive"), rules, NOW)
         assert result["recovered"]
         assert result["events"] == len(events)
         assert store.fingerprint() == mark
@@ -187,13 +187,13 @@ def test_a_state_that_contradicts_itself_is_refused_and_rebuilt(tmp_path: Path) 
     events = [oracle.Event("BatchMint", 1, 0, 100, "", "0x" + "11" * 20, 5, 10)]
     rules, chain = Rules(), Chain(events, 9, 200)
     store = new_store(tmp_path, rules)
-    ingest(store, announce(chain.covered(0, 9), 1), rules, NOW)
+    list(ingest(store, announce(chain.covered(0, 9), 1), rules, NOW))
     mark = store.fingerprint()
     store.db.execute("UPDATE points SET currentHeld = 11")
     store.close()
     store = Store.open(tmp_path / "ngu.db", rules, write=True)
     with pytest.raises(StoreError, match=r"held tokens of a wallet differ .* run `ngu rebuild`"):
         store.fingerprint()
-    result = rebuild(store, History(store, tmp_path / "archive"), rules)
+    result = rebuild(store, History(store, tmp_path / "archive"), rules, NOW)
     assert (result["same"], store.fingerprint()) == (False, mark)
     store.close()

@@ -5,6 +5,7 @@ word 0 is the topic that names the event. A layout is read from the event's Soli
 indexed parameters are topics, the others are data, each in the order of declaration.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,6 +110,11 @@ class Contract:
     def topics(self) -> tuple[bytes, ...]:
         """The first topics of the logs to ask the node for."""
         return tuple(dict.fromkeys(shape.topic0 for shape in self.shapes))
+
+    def digest(self) -> str:
+        """A digest of all that decides which logs are read, and how."""
+        parts = (self.kind, self.token.hex(), self.custody, [repr(shape) for shape in self.shapes])
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def layouts(self) -> dict[tuple[bytes, bytes], EventShape]:
         """The layout of each event by the log's address and first topic."""

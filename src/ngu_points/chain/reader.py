@@ -7,6 +7,7 @@ that logged must agree with the logs; a node that contradicts itself is not beli
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from ngu_points.engine.events import I64
 from ngu_points.errors import BadInput, TransientError
 
 ATTEMPTS = 5
+FUTURE = 3650 * 86_400  # seconds: a chain's time may run ahead, but not for ever
 UNTAGGED = 64
 """Confirmations where a node knows no "finalized" block."""
 
@@ -31,6 +33,7 @@ class Reader:
         self.contract = contract
         self.finality = finality
         self.filter = Filter(contract.addresses, contract.topics)
+        self.tags: dict[str, bool] = {}  # which tags the nodes know, once it has shown
 
     @property
     def span(self) -> int:
@@ -51,11 +54,21 @@ class Reader:
         return Head(newest, max(min(readable, newest), -1), max(min(final, newest), -1))
 
     async def _tagged(self, tag: str) -> int | None:
-        """The number of a tagged block; None where the node does not know the tag."""
+        """The number of a tagged block; None where the nodes do not know the tag.
+
+        Whether they do is decided once: a tag that has worked never counts as unknown again.
+        """
+        if self.tags.get(tag) is False:
+            return None
         try:
             header = await self.rpc.header(tag)
-        except BadInput:
+        except BadInput as error:
+            if self.tags.get(tag):
+                raise TransientError(str(error)) from error
+            await self.rpc.header("latest")  # raises too if it is not the tag that is refused
+            self.tags[tag] = False
             return None
+        self.tags[tag] = True
         return -1 if header is None else header.number
 
     async def hash_of(self, block: int) -> bytes | None:
@@ -92,6 +105,8 @@ class Reader:
         first, last = headers[from_block], headers[page.to_block]
         if first is not last and last.timestamp < first.timestamp:
             raise _Contradiction(f"block {last.number} is older than block {first.number}")
+        if last.timestamp > time.time() + FUTURE:
+            raise _Contradiction(f"block {last.number} lies more than ten years in the future")
         return Covered(
             from_block,
             page.to_block,

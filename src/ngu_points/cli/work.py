@@ -26,7 +26,7 @@ from ngu_points.embedded.repair import rewind as rewind_store
 from ngu_points.embedded.run import follow
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Head
-from ngu_points.errors import UsageError
+from ngu_points.errors import StoreError, UsageError
 
 TEMPLATE = Path(__file__).with_name("ngu.toml")
 
@@ -86,8 +86,11 @@ async def _sync(given: Given, to_block: int | None) -> int:
             "--finality",
             err=True,
         )
+    stuck = summary["block"] < min(head.readable, head.readable if to_block is None else to_block)
+    if stuck:
+        click.echo("ngu: not all that was read could be processed: see `ngu gaps`", err=True)
     given.answer(summary | {"seconds": round(seconds, 3)})
-    return 3 if short or summary["anomalies"] or summary["deadLetters"] else 0
+    return 3 if short or stuck or summary["anomalies"] or summary["deadLetters"] else 0
 
 
 def _summary(app: App, head: Head) -> dict[str, Any]:
@@ -214,13 +217,20 @@ async def _demo(seconds: float | None, simulated: bool, as_json: bool) -> int:
     return 0
 
 
+def existing(db: Path, archive: Path | None = None) -> Path:
+    """The database, which must be there, or the archive it can be made from."""
+    if not db.exists() and not (archive and archive.is_dir()):
+        raise StoreError(f"{db} does not exist: run `ngu sync` or `ngu run` first")
+    return db
+
+
 @click.command()
 @shared
 def recalc(given: Given) -> int:
     """Run Points Recalc now: the ranked snapshot, and a check that ledger and totals agree."""
     rules = rules_of(given.config)
     with writer_lock(given.config.db), naming_errors(given.config.db):
-        store = Store.open(given.config.db, rules, write=True)
+        store = Store.open(existing(given.config.db), rules, write=True)
         try:
             store.check_rules()
             history = History(store, given.config.archive)
@@ -245,9 +255,11 @@ def rebuild(given: Given) -> int:
     """
     rules = rules_of(given.config)
     with writer_lock(given.config.db), naming_errors(given.config.db):
-        store = Store.open(given.config.db, rules, write=True)
+        store = Store.open(existing(given.config.db, given.config.archive), rules, write=True)
         try:
-            result = rebuild_store(store, History(store, given.config.archive), rules)
+            result = rebuild_store(
+                store, History(store, given.config.archive), rules, int(time.time())
+            )
         finally:
             store.close()
     if not given.json:
@@ -274,7 +286,7 @@ def rewind(given: Given, block: int) -> int:
     """
     rules = rules_of(given.config)
     with writer_lock(given.config.db), naming_errors(given.config.db):
-        store = Store.open(given.config.db, rules, write=True)
+        store = Store.open(existing(given.config.db), rules, write=True)
         try:
             store.check_rules()
             history = History(store, given.config.archive)

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -85,6 +85,8 @@ class App:
         target = head.readable if to_block is None else min(to_block, head.readable)
         for _ in range(FORKS):
             try:
+                # a step never crosses finality: what is final is not undone with what is not
+                await self._cover(min(target, head.final))
                 await self._cover(target)
             except Forked as fork:
                 await self._fork(fork.block)
@@ -97,10 +99,13 @@ class App:
 
     async def _cover(self, target: int) -> None:
         behind = self._read_through()
+        if behind.block >= target:
+            return
         self.progress.from_block, self.progress.to_block = behind.block + 1, target
         try:
-            async for covered in cover(self.reader, behind, target):
-                await self._take(covered)
+            async with aclosing(cover(self.reader, behind, target)) as ranges:
+                async for covered in ranges:
+                    await self._take(covered)
         finally:
             await self._flush()
             await self._settled()
@@ -161,8 +166,11 @@ class App:
 
     def snapshot(self) -> None:
         """Keep the state, so that later questions about the past need not begin at the start."""
-        self.history.snapshot()
         self._since_snapshot = 0
+        try:
+            self.history.snapshot()
+        except OSError as error:  # a cache: without it answers are slower, not wrong
+            log.warning("no snapshot", extra={"fields": {"why": error.strerror}})
 
     def tidy(self) -> None:
         """Seal what is final, drop what expired."""
@@ -178,7 +186,10 @@ class App:
 
     async def _common(self, block: int) -> int:
         for end, known in await self.on_worker(lambda: list(self.store.queue.ends_below(block))):
-            if await self.reader.hash_of(end) == known:
+            found = await self.reader.hash_of(end)
+            if found is None:
+                raise TransientError(f"the node has no block {end} (yet): it lags; try again later")
+            if found == known:
                 return int(end)
         return int(self.store.meta("start_block", 0)) - 1
 
@@ -188,30 +199,37 @@ class App:
                 f"the chain forked at block {common}, below the archived block "
                 f"{self.store.archived()}: set chain.finality higher and sync into a new --db"
             )
+        self.history.drop_snapshots(self.store.archived())  # before: they must not outlive it
         with self.store.commit():
             self.store.undo(common)
             self.store.queue.forget(common)
         self.history.recall()
-        self.history.drop_snapshots(self.store.position().block)
         if self.progress.head:
             self._backlog(self.progress.head)
 
     async def _forked(self, head: Head) -> None:
         """Go back if the chain now has another block where this one stands."""
-        position = self._read_through()
-        if not any(position.hash) or head.newest < position.block:
+        end = await self.on_worker(self._last_end, head.newest)
+        if end is None:
             return
+        block, known = end
         for _ in range(2):  # a second look, at another endpoint if there is one
-            found = await self.reader.hash_of(position.block)
-            if found is None or found == position.hash:
-                return
-            self.reader.rpc.distrust(f"block {position.block} has another hash than before")
-        await self._fork(position.block)
+            found = await self.reader.hash_of(block)
+            if found is None or found == known:
+                return  # the same chain, perhaps seen from a node that lags
+            self.reader.rpc.distrust(f"block {block} has another hash than before")
+        await self._fork(block)
+
+    def _last_end(self, newest: int) -> tuple[int, bytes] | None:
+        """The last range end that a chain of this height can have."""
+        return next(self.store.queue.ends_below(newest), None)
 
     async def close(self) -> None:
-        await self._settled()
-        await self.on_worker(self.tidy)
-        self._worker.shutdown()
+        try:
+            await self._settled()
+            await self.on_worker(self.tidy)
+        finally:
+            self._worker.shutdown()
 
 
 @asynccontextmanager
@@ -264,6 +282,7 @@ async def _identify(config: Config, store: Store, reader: Reader) -> None:
             f"{store.path} begins at block {first}, not at {wanted}: name another with --db"
         )
     store.identify(Identity(chain_id, "0x" + token.hex(), reader.contract.kind))
+    store.check_read(reader.contract.digest())
     if first is None:
         with store.commit():
             store.set_meta("start_block", created)

@@ -132,7 +132,7 @@ CREATE TABLE feast_pool (              -- closed days; amounts in micro-points
     season INTEGER,
     block INTEGER NOT NULL,            -- the block at which the day closed
     sharesDigest BLOB NOT NULL,
-    shares BLOB NOT NULL               -- 20-byte address, 16-byte big-endian share, by address
+    shares BLOB NOT NULL               -- 20-byte address, 44-byte big-endian share, by address
 );
 
 CREATE TABLE anomalies (               -- events that contradict our record

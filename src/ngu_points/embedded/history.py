@@ -24,6 +24,7 @@ from ngu_points.errors import StoreError
 from ngu_points.pipeline.query import View, refold
 
 LATEST = 2**62
+SNAPSHOTS = 32  # that are kept
 REPLACED_FOR = 3600.0  # seconds that a replaced segment stays
 SEGMENT = 50_000
 """Events that fill a segment."""
@@ -55,11 +56,13 @@ class History:
         """
         if sum(map(len, self.tail)) < least:
             return None
-        end = self.store.queue.end_at(min(final, self.store.position().block))
+        end = self.store.queue.end_at(self.store.sealable(final))
         start = self.store.archived() + 1
         if end is None or end.to_block < start:
             return None
         events = concat(self.tail)
+        if len(events) and int(events.block[0]) < start:
+            raise StoreError(f"{self.folder} already holds block {events.block[0]}: start again")
         old = events.block <= end.to_block
         parent = self.store.queue.parent_of(start)
         covered = Covered(
@@ -77,14 +80,19 @@ class History:
             covered = joined(read_segment(self.folder / last.name), covered)
         name = write_segment(self.folder, covered, self.store.identity())
         self.store.sealed(covered, name)
+        if last is not None and small:
+            (self.folder / last.name).touch()  # its hour of grace begins
 
     def sweep(self, now: float) -> None:
         """Remove segments that larger ones have replaced, once no reader can be at them."""
-        self.store.make_durable()
+        if not self.store.make_durable():
+            return
         known = {segment.name for segment in self.store.segments()}
-        for path in self.folder.glob("[0-9]*-[0-9]*.npz"):
+        for path in [*self.folder.glob("[0-9]*-[0-9]*.npz"), *self.folder.glob(".*.npz.*")]:
             if path.name not in known and now - path.stat().st_mtime > REPLACED_FOR:
                 path.unlink(missing_ok=True)
+        for path, _, _ in self._snapshots()[:-SNAPSHOTS]:
+            path.unlink(missing_ok=True)
 
     def covered(self, after: int = -1) -> Iterator[Covered]:
         """Everything processed beyond a block, range by range, in order."""

@@ -13,7 +13,7 @@ from ngu_points.engine import invariants
 from ngu_points.engine.coverage import gaps
 from ngu_points.engine.facts import FEAST, total
 from ngu_points.engine.rules import DAY, Rules
-from ngu_points.errors import StoreError
+from ngu_points.errors import NguError, StoreError
 from ngu_points.pipeline import query
 from ngu_points.pipeline.schedule import JOBS, due
 
@@ -110,7 +110,7 @@ def heartbeat(history: History, now: int) -> dict[str, Any]:
 def tidy(history: History, now: int) -> dict[str, Any]:
     """Seal what is final, drop what expired or was replaced."""
     store = history.store
-    history.seal(store.final, least=1)
+    history.seal(store.final, least=0)
     history.sweep(now)
     return {"dropped": store.prune(store.final, store.archived(), now)}
 
@@ -125,6 +125,15 @@ RUNS: dict[str, Run] = {
 }
 
 
+def _result(name: str, history: History, now: int) -> dict[str, Any]:
+    """A job that fails is noted and raises an alarm; it does not end the others."""
+    try:
+        return RUNS[name](history, now)
+    except (NguError, OSError) as error:
+        log.error("job failed", extra={"fields": {"job": name, "why": str(error)}})
+        return {"error": str(error)}
+
+
 def catch_up(history: History, now: int) -> list[str]:
     """Run every job that is due, in the order of the table; what was missed is one run."""
     store = history.store
@@ -132,7 +141,7 @@ def catch_up(history: History, now: int) -> list[str]:
     ran = []
     for job in JOBS:
         if due(job, last.get(job.name), now):
-            result = RUNS[job.name](history, now)
+            result = _result(job.name, history, now)
             with store.commit():
                 store.db.execute(
                     "REPLACE INTO jobs VALUES (?, ?, ?)", (job.name, now, json.dumps(result))

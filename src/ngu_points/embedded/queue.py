@@ -41,12 +41,13 @@ class Queue:
             self._put_coverage(delivery.coverage)
 
     def _insert(self, stream: str, columns: str, width: int, values: Iterator[Any]) -> None:
+        """Insert; the same id again changes nothing, unless it is of another block or further."""
         marks = ",".join("?" * width)
+        names = [name.strip() for name in columns.split(",")[1:]]
+        takes = ", ".join(f"{name} = excluded.{name}" for name in names)
         self.db.executemany(
             f"INSERT INTO {TABLES[stream]} ({columns}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE"
-            " SET blockHash = excluded.blockHash, timestamp = excluded.timestamp,"
-            " processed = excluded.processed, processedAt = excluded.processedAt,"
-            " ttl = excluded.ttl, error = NULL"
+            f" SET error = NULL, {takes}"
             " WHERE blockHash != excluded.blockHash OR processed < excluded.processed",
             values,
         )
@@ -207,6 +208,26 @@ class Queue:
                 ).rowcount
                 last = found[0]
         return dropped
+
+    def reopen(self, after: int) -> None:
+        """Mark the events above a block as not processed; inside a commit."""
+        for table in TABLES.values():
+            self.db.execute(
+                f"UPDATE {table} SET processed = 0, processedAt = NULL, ttl = ?, error = NULL"
+                " WHERE blockNumber > ?",
+                (FAR_AWAY, after),
+            )
+
+    def late(self, position: int) -> int | None:
+        """The lowest block at or below the position with an event that is not processed."""
+        found = [
+            self.db.execute(
+                f"SELECT min(blockNumber) FROM {t} WHERE processed = 0 AND blockNumber <= ?",
+                (position,),
+            ).fetchone()[0]
+            for t in TABLES.values()
+        ]
+        return min((block for block in found if block is not None), default=None)
 
     def forget(self, above: int) -> None:
         """Drop everything above a block: the chain has others there; inside a commit."""

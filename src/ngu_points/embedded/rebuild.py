@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ngu_points.embedded.archive import identity_of, read_segment
-from ngu_points.embedded.history import LATEST, History
+from ngu_points.embedded.history import History
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.feast import FeastDay
@@ -19,6 +19,7 @@ from ngu_points.engine.rules import Rules
 from ngu_points.engine.state import State, no_state
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Position
+from ngu_points.pipeline.process import process
 from ngu_points.pipeline.query import refold
 
 
@@ -32,45 +33,68 @@ class Again:
     reached: int
 
 
-def fold_again(history: History, rules: Rules, block: int = LATEST) -> Again:
-    """Fold everything up to a block (the end of a range) from the beginning."""
+def fold_again(history: History, rules: Rules, target: Position) -> Again:
+    """Fold everything up to a position (the end of a range) from the beginning."""
     kinds, reached = np.zeros(5, np.int64), [-1]
 
     def counted() -> Iterator[Covered]:
         for covered in history.covered():
-            if covered.to_block > block:
+            if covered.from_block > target.block:
                 return
-            kinds[:] += np.bincount(covered.events.kind, minlength=5)
-            reached[0] = covered.to_block
+            kept = covered.events.kind[covered.events.block <= target.block]
+            kinds[:] += np.bincount(kept, minlength=5)
+            reached[0] = min(covered.to_block, target.block)
             yield covered
 
-    hot, days = refold(rules, counted(), no_state(rules))
+    until = (target.block, target.timestamp)
+    hot, days = refold(rules, counted(), no_state(rules), until)
     counters = {str(kind): int(number) for kind, number in enumerate(kinds)}
     return Again(hot.state, days, counters, reached[0])
 
 
-def rebuild(store: Store, history: History, rules: Rules) -> dict[str, Any]:
+def end_below(store: Store, history: History, block: int) -> Position:
+    """The last end of a covered range at or below a block: there hash and time are known."""
+    end = store.queue.end_at(block)
+    if end is not None and end.to_block >= store.archived():
+        return Position(end.to_block, end.last_hash, end.timestamp)
+    for segment in reversed(store.segments()):
+        if segment.to_block <= block:
+            last = read_segment(history.folder / segment.name)
+            return Position(last.to_block, last.last_hash, last.timestamp)
+    return Position(int(store.meta("start_block", 0)) - 1, bytes(32), 0)
+
+
+def rebuild(store: Store, history: History, rules: Rules, now: int) -> dict[str, Any]:
     """Replace the stored state by a new fold of all events, and compare the fingerprints."""
     began = time.monotonic()
     store.check_frozen()
     recovered = store.meta("position") is None and _recovered(store, history.folder)
     changed = store.meta("fold") != rules.fold_key()
     before = None if changed or recovered else _fingerprint(store)
-    again = fold_again(history, rules)
     position = store.position()
-    if again.reached != position.block:
+    final = max(min(store.meta("final", -1), position.block), store.archived())
+    target = end_below(store, history, final)
+    again = fold_again(history, rules, target)
+    if again.reached < store.archived():
         raise StoreError(
-            f"{history.folder} reaches block {again.reached}, the state block {position.block}: "
-            "the archive is incomplete; `ngu sync` into a new --db reads the chain again"
+            f"{history.folder} reaches block {again.reached} of {store.archived()}: the archive is "
+            "incomplete; `ngu sync` into a new --db reads the chain again"
         )
     history.drop_snapshots()
     with store.commit():
-        store.replace_state(again.state, again.days, position)
-        if recovered:
-            store.set_meta("counters", again.counters)
+        store.replace_state(again.state, again.days, target)
+        store.set_meta("counters", again.counters | {"anomalies": anomalies(store, target.block)})
+        store.queue.reopen(target.block)
+        while process(store, rules, now):
+            pass  # what is not final is folded with before images, so that it can be undone
+        if store.position().block != position.block:
+            raise StoreError(
+                f"{store.path} has not all events up to block {position.block}: run "
+                f"`ngu rewind {store.position().block}`, then `ngu sync`"
+            )
     after = store.fingerprint()
     return {
-        "events": sum(again.counters.values()),
+        "events": sum(v for k, v in store.meta("counters").items() if k.isdigit()),
         "block": position.block,
         "seconds": round(time.monotonic() - began, 3),
         "before": before,
@@ -79,6 +103,12 @@ def rebuild(store: Store, history: History, rules: Rules) -> dict[str, Any]:
         "rulesChanged": changed,
         "recovered": recovered,
     }
+
+
+def anomalies(store: Store, block: int) -> int:
+    """Recorded contradictions up to a block."""
+    found = store.db.execute("SELECT count(*) FROM anomalies WHERE blockNumber <= ?", (block,))
+    return int(found.fetchone()[0])
 
 
 def _fingerprint(store: Store) -> str | None:

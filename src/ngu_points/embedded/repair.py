@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ngu_points.embedded.archive import read_segment
 from ngu_points.embedded.history import History
-from ngu_points.embedded.rebuild import fold_again
+from ngu_points.embedded.rebuild import anomalies, end_below, fold_again
 from ngu_points.embedded.store import Store
-from ngu_points.engine.coverage import Covered, gaps
+from ngu_points.engine.coverage import gaps
 from ngu_points.engine.rules import Rules
 from ngu_points.errors import UsageError
-from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.process import process
 
 
@@ -23,20 +21,23 @@ def rewind(store: Store, history: History, rules: Rules, block: int, now: int) -
     """
     began = time.monotonic()
     before = store.position()
-    target = _end_below(store, history, block)
+    if block >= before.block:
+        raise UsageError(f"{block} is not below the last covered block, {before.block}")
+    target = end_below(store, history, block)
+    history.drop_snapshots(min(target.block, store.archived()))
     with store.commit():
         reach = store.undo_reach()
-        if reach is not None and reach <= target.block:
+        if reach is not None and store.archived() <= reach <= target.block:
             store.undo(target.block)
         else:
-            again = fold_again(history, rules, target.block)
+            again = fold_again(history, rules, target)
             store.replace_state(again.state, again.days, target)
-            store.set_meta("counters", again.counters)
+            noted = {"anomalies": anomalies(store, target.block)}
+            store.set_meta("counters", again.counters | noted)
         store.queue.forget(target.block)
         store.unseal(target.block)
     while process(store, rules, now):
         pass  # steps are undone whole: fold again what lay between
-    history.drop_snapshots(target.block)
     history.recall()
     return {
         "from": before.block,
@@ -44,20 +45,6 @@ def rewind(store: Store, history: History, rules: Rules, block: int, now: int) -
         "fingerprint": store.fingerprint(),
         "seconds": round(time.monotonic() - began, 3),
     }
-
-
-def _end_below(store: Store, history: History, block: int) -> Position:
-    """The last end of a covered range at or below a block: there hash and time are known."""
-    if block >= store.position().block:
-        raise UsageError(f"{block} is not below the last covered block, {store.position().block}")
-    end = store.queue.end_at(block)
-    if end is not None and end.to_block >= store.archived():
-        return Position(end.to_block, end.last_hash, end.timestamp)
-    for segment in reversed(store.segments()):
-        if segment.to_block <= block:
-            last: Covered = read_segment(history.folder / segment.name)
-            return Position(last.to_block, last.last_hash, last.timestamp)
-    return Position(int(store.meta("start_block", 0)) - 1, bytes(32), 0)
 
 
 def missing(store: Store) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ngu_points.embedded import jobs
 from ngu_points.embedded.app import App
-from ngu_points.errors import TransientError
+from ngu_points.errors import BadInput, TransientError
 from ngu_points.pipeline.schedule import next_moment
 
 log = logging.getLogger("ngu")
@@ -41,7 +41,7 @@ async def _watch(app: App) -> None:
         try:
             await app.catch_up()
             failures = 0
-        except TransientError as error:
+        except (TransientError, BadInput) as error:
             failures += 1
             pause = min(2.0**failures, PATIENCE)
             log.warning("chain not readable", extra={"fields": {"why": str(error), "retry": pause}})

@@ -39,6 +39,9 @@ def status(store: Store) -> dict[str, Any]:
         for text, raised in (
             (f"{len(missing)} coverage gaps", bool(missing)),
             (f"{dead} dead letters", bool(dead)),
+            (f"{backlog} events wait to be processed", bool(backlog)),
+            (f"blocks up to {end} are read but not processed", end > position.block),
+            *((f"{name} failed: {why}", True) for name, why in store.failed_jobs()),
             (f"{found['anomalies']} events contradict the record", bool(found["anomalies"])),
         )
         if raised

@@ -95,6 +95,18 @@ class Store:
                 f"{mine[2]} contract {mine[1]} on chain {mine[0]}: name another with --db"
             )
 
+    def check_read(self, digest: str) -> None:
+        """Refuse to go on with other addresses or events than were read so far."""
+        stored = self._meta.get("read")
+        if stored is None:
+            with self.commit():
+                self.set_meta("read", digest)
+        elif stored != digest:
+            raise StoreError(
+                f"{self.path} was read with other staking contracts or event signatures: "
+                "restore them, or sync into a new --db (a rebuild cannot know what was not read)"
+            )
+
     def check_rules(self) -> None:
         """Refuse to go on under rules that the stored facts were not folded by."""
         self.check_frozen()
@@ -195,6 +207,11 @@ class Store:
     def arrived(self, record: Coverage) -> bool:
         return self.queue.arrived(record)
 
+    def settle(self) -> None:
+        late = self.queue.late(self.position().block)
+        if late is not None:
+            self.undo(late - 1)
+
     def pending(self, through: int) -> Events:
         return self.queue.pending(self.position().block, through)
 
@@ -283,6 +300,12 @@ class Store:
 
     # Reading ------------------------------------------------------------------------------
 
+    def failed_jobs(self) -> list[tuple[str, str]]:
+        """Scheduled jobs whose last run failed, and why."""
+        found = self.db.execute("SELECT name, result FROM jobs ORDER BY name").fetchall()
+        results = [(name, json.loads(result)) for name, result in found]
+        return [(name, str(result["error"])) for name, result in results if "error" in result]
+
     def uncertain_wallets(self) -> int:
         return int(self.db.execute("SELECT count(*) FROM uncertain").fetchone()[0])
 
@@ -327,11 +350,11 @@ class Store:
 
     def freeze(self) -> list[str]:
         """Freeze the rates of the seasons that are over for good; their names."""
-        position, frozen = self.position(), dict(self._meta.get("frozen", {}))
-        if position.block <= self.meta("final", -1):
-            for season in self.rules.seasons:
-                if season.ends <= position.timestamp and season.name not in frozen:
-                    frozen[season.name] = self.rules.rates(season.name)
+        frozen = dict(self._meta.get("frozen", {}))
+        end = self.queue.end_at(min(self.meta("final", -1), self.position().block))
+        for season in self.rules.seasons:
+            if end and season.ends <= end.timestamp and season.name not in frozen:
+                frozen[season.name] = self.rules.rates(season.name)
         if frozen != self._meta.get("frozen", {}):
             with self.commit():
                 self.set_meta("frozen", frozen)
@@ -355,10 +378,10 @@ class Store:
                 found = self.db.execute(
                     "SELECT image FROM changes WHERE toBlock = ?", (position.block,)
                 ).fetchone()
-                if found is None:
+                if found is None or position.block <= self.archived():
                     raise StoreError(
-                        f"{self.path} cannot go back to block {block}, which lies below its undo "
-                        "window: run `ngu rebuild`"
+                        f"{self.path} cannot undo down to block {block}: what is final is not "
+                        f"undone; `ngu rewind {block}` folds it again from the archive"
                     )
                 restored(self, found[0], position.block)
             return self.position()
@@ -373,10 +396,22 @@ class Store:
             )
             self.set_meta("archived", covered.to_block)
 
-    def make_durable(self) -> None:
-        """Bring every commit onto the disk, so that even a power cut cannot take it back."""
+    def sealable(self, final: int) -> int:
+        """The last block that may be archived: final, and behind every step that may be undone."""
+        found = self.db.execute(
+            "SELECT min(fromBlock) FROM changes WHERE toBlock > ?", (final,)
+        ).fetchone()[0]
+        limit = min(final, self.position().block)
+        return limit if found is None else min(limit, int(found) - 1)
+
+    def make_durable(self) -> bool:
+        """Bring every commit onto the disk, so that even a power cut cannot take it back.
+
+        False if a reader is in the way; then it is for another time.
+        """
         with naming_errors(self.path):
-            self.db.execute("PRAGMA wal_checkpoint(FULL)")
+            busy, _, _ = self.db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        return not busy
 
     def unseal(self, above: int) -> None:
         """Forget the archive's files above a block; inside a commit."""
@@ -420,15 +455,15 @@ class Store:
 
 
 def pack_shares(day: FeastDay, address: U8) -> bytes:
-    """20-byte address and 16-byte share each, lower address first."""
+    """20-byte address and 44-byte share each, lower address first."""
     named = zip(blobs(address[day.wallet]), day.share.tolist(), strict=True)
-    return b"".join(a + int(s).to_bytes(16, "big") for a, s in named if s)
+    return b"".join(a + int(s).to_bytes(44, "big") for a, s in named if s)
 
 
 def unpack_shares(data: bytes) -> list[tuple[bytes, int]]:
     return [
-        (data[i : i + 20], int.from_bytes(data[i + 20 : i + 36], "big"))
-        for i in range(0, len(data), 36)
+        (data[i : i + 20], int.from_bytes(data[i + 20 : i + 64], "big"))
+        for i in range(0, len(data), 64)
     ]
 
 

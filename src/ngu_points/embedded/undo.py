@@ -10,7 +10,6 @@ import numpy as np
 
 from ngu_points.embedded import rows
 from ngu_points.embedded.pack import pack, unpack
-from ngu_points.embedded.queue import FAR_AWAY, TABLES
 from ngu_points.engine.events import blobs
 from ngu_points.engine.fingerprint import words
 from ngu_points.engine.runs import Runs
@@ -54,6 +53,8 @@ def restored(store: Store, image: bytes, block: int) -> None:
         rows.run_rows(runs, wallets.address),
     )
     store.write_wallets(wallets)
+    new = wallets.address[wallets.updated == 0]  # nothing had happened to them before
+    db.executemany("DELETE FROM points WHERE wallet = ?", zip(blobs(new), strict=True))
     db.executemany("DELETE FROM feast_pool WHERE day = ?", [(day,) for day in head["days"]])
     db.executemany(
         "DELETE FROM uncertain WHERE wallet = ? AND blockNumber = ?",
@@ -64,12 +65,7 @@ def restored(store: Store, image: bytes, block: int) -> None:
     )
     db.execute("DELETE FROM changes WHERE toBlock = ?", (block,))
     previous = (head["position"] or {}).get("block", store.meta("start_block", 0) - 1)
-    for table in TABLES.values():
-        db.execute(
-            f"UPDATE {table} SET processed = 0, processedAt = NULL, ttl = ?, error = NULL"
-            " WHERE blockNumber > ? AND blockNumber <= ?",
-            (FAR_AWAY, previous, block),
-        )
+    store.queue.reopen(previous)
     for key in ("position", "counters"):
         if head[key] is None:
             db.execute("DELETE FROM meta WHERE key = ?", (key,))

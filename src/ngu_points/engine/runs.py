@@ -53,10 +53,6 @@ def no_runs() -> Runs:
     return Runs(*(np.zeros(0, np.int64) for _ in fields(Runs)))
 
 
-def concat_runs(*parts: Runs) -> Runs:
-    return Runs(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Runs)))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Moves:
     """n events as the fold needs them, in position order; wallets are indices."""

@@ -1,7 +1,7 @@
 """State and how it advances: events of covered blocks in, the state after them out.
 
 A `State` may be whole or the part that a batch touches: every run that overlaps or adjoins an
-event's range, every wallet those name, and all stakers where a feast day closes (`closes_day`).
+event's range, every wallet those name, and all stakers where a feast day closes on the way.
 """
 
 from __future__ import annotations
@@ -117,16 +117,6 @@ class Advanced:
     days: tuple[FeastDay, ...]
     intervals: Intervals
     anomalies: Anomalies
-
-
-def closes_day(state: State, moves: Moves, timestamp: int) -> bool:
-    """Whether a feast day closes on the way: then all stakers must be in the state."""
-    first = state.day
-    if first is None:
-        if not len(moves):
-            return False
-        first = int(moves.timestamp[0]) // DAY
-    return timestamp // DAY > first
 
 
 def advance(state: State, moves: Moves, rules: Rules, block: int, timestamp: int) -> Advanced:

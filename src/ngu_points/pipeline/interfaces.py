@@ -75,6 +75,10 @@ class Store(Protocol):
         """Whether all that a record announces is in the tables."""
         ...
 
+    def settle(self) -> None:
+        """Go back below any unprocessed event that surfaced at or below the position."""
+        ...
+
     def pending(self, through: int) -> Events:
         """Unprocessed events up to a block, in position order."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from ngu_points.engine.coverage import Covered
 from ngu_points.errors import NguError
@@ -24,7 +24,7 @@ class Forked(NguError):  # noqa: N818 -- what happened to the chain, not to us
 
 async def cover(
     chain: Chain, position: Position, to_block: int, *, ahead: int = AHEAD
-) -> AsyncIterator[Covered]:
+) -> AsyncGenerator[Covered, None]:
     """All ranges from behind the position to `to_block`, each linked to the one before it."""
     following = position.block + 1
     last_hash = position.hash

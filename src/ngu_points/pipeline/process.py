@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ngu_points.engine.coverage import STREAMS, Coverage, Delivery, cut, digest, ready_through
-from ngu_points.engine.events import I64, U8, Events, Kind, concat
+from ngu_points.engine.events import I64, U8, ZERO_ADDRESS, Events, Kind, blobs, concat
 from ngu_points.engine.rules import Rules
 from ngu_points.engine.runs import NOBODY, Anomalies, Anomaly, Moves
 from ngu_points.engine.state import advance
@@ -31,6 +31,7 @@ class Step:
 
 def process(store: Store, rules: Rules, now: int, limit: int = EVENTS_MAX) -> Step | None:
     """Fold what is covered beyond the position, about `limit` events; None if nothing is."""
+    store.settle()
     position = store.position().block
     records = store.coverage(position)
     reach = ready_through(records, position, store.arrived)
@@ -41,24 +42,25 @@ def process(store: Store, rules: Rules, now: int, limit: int = EVENTS_MAX) -> St
         return _step(store, store.pending(record.to_block), record, rules, now)
 
 
-def ingest(store: Store, deliveries: Sequence[Delivery], rules: Rules, now: int) -> list[Step]:
+def ingest(store: Store, deliveries: Sequence[Delivery], rules: Rules, now: int) -> Iterator[Step]:
     """Persist and process: in one commit if the deliveries are whole and next in line.
 
     Otherwise (late, twice, out of order) they are persisted, and what is ready is processed.
+    Each step is committed when it is yielded.
     """
     record = in_line(deliveries, store.position().block)
     if record is None:
         persist(store, deliveries, now)
-        steps = []
         while step := process(store, rules, now):
-            steps.append(step)
-        return steps
+            yield step
+        return
     for delivery in deliveries:
         validate(delivery)
     events = concat([d.events for d in deliveries]).sorted()
     with store.commit():
         store.put(deliveries, now, processed=True)
-        return [_step(store, events, record, rules, now)]
+        step = _step(store, events, record, rules, now)
+    yield step
 
 
 def in_line(deliveries: Sequence[Delivery], position: int) -> Coverage | None:
@@ -123,25 +125,36 @@ def distinct(address: U8) -> tuple[U8, I64]:
     return rows, index.reshape(-1).astype(np.int64)
 
 
+NOTED = 20
+"""Ranges that the error note of one event names at most."""
+
+
 def explain(
     anomalies: Anomalies, events: Events, address: U8
 ) -> tuple[dict[int, str], tuple[bytes, ...]]:
     """The error note of each contradicted event, and the wallets concerned."""
-    notes: dict[int, str] = {}
-    wallets: set[bytes] = set()
-    for i in range(len(anomalies)):
-        row, code = int(anomalies.event[i]), Anomaly(int(anomalies.code[i]))
-        first, last = int(anomalies.first[i]), int(anomalies.end[i]) - 1
-        names = "+".join(str(c.name) for c in code)
-        tokens = f"token {first}" if first == last else f"tokens {first}-{last}"
-        known = [
-            (word, address[wallet].tobytes())
-            for word, wallet in (("owner", anomalies.owner[i]), ("staker", anomalies.staker[i]))
-            if wallet != NOBODY
-        ]
-        recorded = ", ".join(f"{word} 0x{a.hex()}" for word, a in known) or "nothing"
-        note = f"{names} {tokens} (recorded: {recorded})"
-        notes[row] = f"{notes[row]}; {note}" if row in notes else note
-        wallets |= {a for _, a in known}
-        wallets |= {events.sender[row].tobytes(), events.recipient[row].tobytes()}
-    return notes, tuple(sorted(wallets - {bytes(20)}))
+    parts: dict[int, list[str]] = {}
+    for i, row in enumerate(anomalies.event.tolist()):
+        said = parts.setdefault(row, [])
+        said.append(_note(anomalies, i, address) if len(said) < NOTED else "")
+    notes = {}
+    for row, said in parts.items():
+        more = f"; and {len(said) - NOTED} more ranges" if len(said) > NOTED else ""
+        notes[row] = "; ".join(said[:NOTED]) + more
+    recorded = np.unique(np.concatenate([anomalies.owner, anomalies.staker]))
+    wallets = {address[w].tobytes() for w in recorded if w != NOBODY}
+    concerned = events.take(sorted(notes))
+    wallets |= {*blobs(concerned.sender), *blobs(concerned.recipient)}
+    return notes, tuple(sorted(wallets - {ZERO_ADDRESS}))
+
+
+def _note(anomalies: Anomalies, i: int, address: U8) -> str:
+    names = "+".join(str(c.name) for c in Anomaly(int(anomalies.code[i])))
+    first, last = int(anomalies.first[i]), int(anomalies.end[i]) - 1
+    tokens = f"token {first}" if first == last else f"tokens {first}-{last}"
+    known = [
+        f"{word} 0x{address[wallet].tobytes().hex()}"
+        for word, wallet in (("owner", anomalies.owner[i]), ("staker", anomalies.staker[i]))
+        if wallet != NOBODY
+    ]
+    return f"{names} {tokens} (recorded: {', '.join(known) or 'nothing'})"
