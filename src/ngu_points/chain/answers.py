@@ -24,12 +24,16 @@ _URL = re.compile(r"\b((?:https?|wss?)://)(?:[^\s/@]*@)?([^\s/?#@]*)[^\s\"'<>]*"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is needed of a block header; hashes are 32 bytes, the timestamp is in seconds."""
+    """What is needed of a block header; hashes are 32 bytes, the timestamp is in seconds.
+
+    `bloom` has 256 bytes, or none where the node gives no logsBloom.
+    """
 
     number: int
     hash: bytes
     parent_hash: bytes
     timestamp: int
+    bloom: bytes = b""
 
 
 class Refusal(Exception):  # noqa: N818 -- an answer to act upon, seldom one to report
@@ -212,6 +216,12 @@ def _hash(value: object, name: str) -> bytes:
     return bytes.fromhex(value[2:])
 
 
+def _bloom(value: object) -> bytes:
+    if not isinstance(value, str) or len(value) != 514 or not _BYTES.fullmatch(value):
+        return b""
+    return bytes.fromhex(value[2:])
+
+
 def block_header(raw: bytes, number: int | None) -> Header | None:
     """Read a block's header; `number` is the block asked for, None for a tag."""
     block = decoded(raw)
@@ -224,6 +234,7 @@ def block_header(raw: bytes, number: int | None) -> Header | None:
         _hash(block.get("hash"), "hash"),
         _hash(block.get("parentHash"), "parentHash"),
         _integer(block.get("timestamp"), "timestamp"),
+        _bloom(block.get("logsBloom")),
     )
     if number is not None and header.number != number:
         raise _wrong(f"number is {header.number}, asked for was {number}")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
+from ngu_points.chain.bloom import may_log
 from ngu_points.chain.contract import Contract
 from ngu_points.chain.decode import ADVICE, Decoded, decode
 from ngu_points.chain.rpc import Filter, Header, Rpc
@@ -20,6 +22,8 @@ from ngu_points.engine.events import I64
 from ngu_points.errors import BadInput, TransientError
 
 ATTEMPTS = 5
+SHORT = 32
+"""Ranges of so many blocks, as near the head, are checked block by block."""
 FUTURE = 3650 * 86_400  # seconds: a chain's time may run ahead, but not for ever
 UNTAGGED = 64
 """Confirmations where a node knows no "finalized" block."""
@@ -98,10 +102,14 @@ class Reader:
         except BadInput as error:
             raise _Contradiction(str(error).removesuffix(f"; {ADVICE}")) from error
         logged = [*found.events.block[-1:].tolist(), *(r.block for r in found.rejected)]
-        wanted = sorted({from_block, page.to_block, *logged})
-        headers = {h.number: h for h in await self.rpc.headers(wanted)}
+        wanted = {from_block, page.to_block, *logged}
+        if page.to_block - from_block < SHORT:
+            wanted = set(range(from_block, page.to_block + 1))
+        headers = {h.number: h for h in await self.rpc.headers(sorted(wanted))}
         found = await self._timed(found, headers)
         _agree(found, headers)
+        if page.to_block - from_block < SHORT:
+            await self._second_opinion(found, headers)
         first, last = headers[from_block], headers[page.to_block]
         if first is not last and last.timestamp < first.timestamp:
             raise _Contradiction(f"block {last.number} is older than block {first.number}")
@@ -116,6 +124,31 @@ class Reader:
             found.events,
             found.rejected,
         )
+
+    async def _second_opinion(self, found: Decoded, headers: dict[int, Header]) -> None:
+        """Ask again, by hash, for blocks whose bloom knows our contract but that gave no log.
+
+        Near the head a node's logs can lag behind its headers, or come from another node; an
+        empty list looks like silence then.
+        """
+        linked = sorted(headers)
+        for one, two in pairwise(linked):
+            if headers[two].parent_hash != headers[one].hash:
+                raise _Contradiction(f"block {two} does not follow on block {one}")
+        heard = {*found.events.block.tolist(), *(r.block for r in found.rejected)}
+        for header in headers.values():
+            if header.number in heard or not header.bloom or not self._may_log(header.bloom):
+                continue
+            try:
+                raw = await self.rpc.logs_in(self.filter, header.hash)
+                again = decode(raw, self.contract, header.number, header.number)
+            except BadInput as error:
+                raise _Contradiction(str(error)) from error
+            if len(again.events) or again.rejected:
+                raise _Contradiction(f"logs of block {header.number} were left out of its range")
+
+    def _may_log(self, bloom: bytes) -> bool:
+        return any(may_log(bloom, a, self.filter.topics) for a in self.filter.addresses)
 
     async def _timed(self, found: Decoded, headers: dict[int, Header]) -> Decoded:
         """Times from the headers, wherever the logs have none or one that a header contradicts."""

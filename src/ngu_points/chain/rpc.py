@@ -214,6 +214,14 @@ class Rpc:
             endpoint.span.worked(blocks, len(raw))
             return LogPage(from_block, end, raw)
 
+    async def logs_in(self, filter: Filter, block_hash: bytes) -> bytes:
+        """The logs of one block by its hash, as the JSON array the node wrote (EIP-234).
+
+        A node that does not have the block must say so; BadInput then, or TransientError.
+        """
+        where = _log_filter(filter) | {"blockHash": "0x" + block_hash.hex()}
+        return await self._ask("eth_getLogs", f"of 0x{block_hash.hex()}", [where], log_array, HASTY)
+
     async def code(self, address: bytes, block: int | str = "latest") -> bytes:
         """The byte code at an address, empty where there is none."""
         params = ["0x" + address.hex(), _block(block)]
