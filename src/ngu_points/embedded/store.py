@@ -437,7 +437,8 @@ class Store:
         """Drop images of what is final, and rows that expired and are in the archive."""
         with self.commit():
             self.db.execute("DELETE FROM changes WHERE toBlock <= ?", (final,))
-            self.db.execute("DELETE FROM coverage WHERE toBlock < ?", (min(final, archived),))
+            done = min(final, archived, self.position().block)
+            self.db.execute("DELETE FROM coverage WHERE toBlock < ?", (done,))
             return self.queue.expire(archived, now)
 
     def replace_state(self, state: State, days: Sequence[FeastDay], position: Position) -> None:
