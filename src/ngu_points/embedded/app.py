@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ngu_points.chain.reader import Reader, creation_block
@@ -80,8 +80,8 @@ class App:
         """Read and process up to `to_block`, or as far as finality allows; returns the head."""
         head = await self.reader.head()
         self.progress.head = head
+        head = await self._reconciled(head)
         await self.on_worker(self._backlog, head)
-        await self._forked(head)
         target = head.readable if to_block is None else min(to_block, head.readable)
         for _ in range(FORKS):
             try:
@@ -107,8 +107,12 @@ class App:
                 async for covered in ranges:
                     await self._take(covered)
         finally:
-            await self._flush()
-            await self._settled()
+            try:
+                await self._flush()
+                await self._settled()
+            except BaseException:
+                self.buffer.take()  # nothing may overtake what was not written: it is read again
+                raise
 
     def _read_through(self) -> Position:
         """The last block that was announced on both streams."""
@@ -207,18 +211,25 @@ class App:
         if self.progress.head:
             self._backlog(self.progress.head)
 
-    async def _forked(self, head: Head) -> None:
-        """Go back if the chain now has another block where this one stands."""
+    async def _reconciled(self, head: Head) -> Head:
+        """Go back if the chain now has another block where this one stands.
+
+        A number is the finality of our block only once our block is known to be the chain's: the
+        head comes back with the old finality where that cannot be told.
+        """
         end = await self.on_worker(self._last_end, head.newest)
         if end is None:
-            return
+            return head
         block, known = end
         for _ in range(2):  # a second look, at another endpoint if there is one
             found = await self.reader.hash_of(block)
-            if found is None or found == known:
-                return  # the same chain, perhaps seen from a node that lags
+            if found is None:
+                return replace(head, final=min(head.final, self.store.final))
+            if found == known:
+                return head
             self.reader.rpc.distrust(f"block {block} has another hash than before")
         await self._fork(block)
+        return head
 
     def _last_end(self, newest: int) -> tuple[int, bytes] | None:
         """The last range end that a chain of this height can have."""

@@ -82,11 +82,11 @@ class Queue:
 
     def covered_through(self) -> tuple[int, int]:
         """The last block announced on both streams, and the highest sequence used."""
-        last, sequence = self.db.execute(
-            "SELECT min(last), max(top) FROM (SELECT max(toBlock) AS last, max(sequence) AS top"
-            " FROM coverage GROUP BY stream)"
+        streams, last, sequence = self.db.execute(
+            "SELECT count(*), min(last), max(top) FROM (SELECT max(toBlock) AS last,"
+            " max(sequence) AS top FROM coverage GROUP BY stream)"
         ).fetchone()
-        return (-1 if last is None else last), (0 if sequence is None else sequence)
+        return (last if streams == len(STREAMS) else -1), sequence or 0
 
     def arrived(self, record: Coverage) -> bool:
         within = (record.from_block, record.to_block)

@@ -35,7 +35,7 @@ class Again:
 
 def fold_again(history: History, rules: Rules, target: Position) -> Again:
     """Fold everything up to a position (the end of a range) from the beginning."""
-    kinds, reached = np.zeros(5, np.int64), [-1]
+    kinds, reached = np.zeros(5, np.int64), [int(history.store.meta("start_block", 0)) - 1]
 
     def counted() -> Iterator[Covered]:
         for covered in history.covered():

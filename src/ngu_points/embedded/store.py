@@ -65,8 +65,8 @@ class Store:
         self.rules = rules
         self._hot: Hot | None = None
         self._meta: dict[str, Any] = {}
-        self.final = -1  # the newest final block, as far as is known
         self.reload()
+        self.final = int(self.meta("final", -1))  # the newest final block, as far as is known
 
     @classmethod
     def open(cls, path: Path, rules: Rules, *, write: bool = False) -> Store:
