@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check format lock bench clean
+.PHONY: help setup demo test check simulate format lock bench clean
 help:
 	@echo "make demo    watch a real chain become points (DEMO_ARGS='--for 20s' to end it)"
 	@echo "make test    the whole test suite"
 	@echo "make check   what CI runs: lint, types, layers, tests"
 	@echo "make bench   measure this machine"
+	@echo "make simulate SEEDS=1000   worlds with forks, lies, faults and crashes"
 
 setup: .venv/.ready
 .venv/.ready: requirements/dev.txt pyproject.toml
@@ -34,6 +35,10 @@ check: test
 format: setup
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format --quiet
+
+SEEDS ?= 1000
+simulate: setup
+	cd tests && ../$(BIN)/python -m simulation --seeds $(SEEDS)
 
 bench: setup
 	$(BIN)/python -m bench

@@ -107,12 +107,8 @@ class App:
                 async for covered in ranges:
                     await self._take(covered)
         finally:
-            try:
-                await self._flush()
-                await self._settled()
-            except BaseException:
-                self.buffer.take()  # nothing may overtake what was not written: it is read again
-                raise
+            await self._flush()
+            await self._settled()
 
     def _read_through(self) -> Position:
         """The last block that was announced on both streams."""
@@ -144,7 +140,11 @@ class App:
     async def _settled(self) -> None:
         if self._flushing is not None:
             flushing, self._flushing = self._flushing, None
-            await flushing
+            try:
+                await flushing
+            except BaseException:
+                self.buffer.take()  # nothing may overtake what was not written: it is read again
+                raise
 
     # On the worker thread -----------------------------------------------------------------
 
