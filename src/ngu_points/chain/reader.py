@@ -37,6 +37,7 @@ class Reader:
         self.contract = contract
         self.finality = finality
         self.filter = Filter(contract.addresses, contract.topics)
+        self.final = -1  # as of the last look at the head
         self.tags: dict[str, bool] = {}  # which tags the nodes know, once it has shown
 
     @property
@@ -48,6 +49,7 @@ class Reader:
         newest, final = await asyncio.gather(self.rpc.block_number(), self._tagged("finalized"))
         if final is None:
             final = newest - UNTAGGED
+        self.final = final
         if isinstance(self.finality, int):
             readable = newest - self.finality
         elif self.finality == "finalized":
@@ -80,7 +82,12 @@ class Reader:
         return None if header is None else header.hash
 
     async def read(self, from_block: int, to_block: int) -> Covered:
-        """See `Chain.read`; TransientError if no endpoint gives an answer free of contradiction."""
+        """See `Chain.read`; TransientError if no endpoint gives an answer free of contradiction.
+
+        What may still change is read in short ranges, which are checked block by block.
+        """
+        if to_block > self.final:
+            to_block = min(to_block, from_block + SHORT - 1)
         for attempt in range(ATTEMPTS):
             try:
                 return await self._read(from_block, to_block)

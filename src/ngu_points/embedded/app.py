@@ -23,7 +23,7 @@ from ngu_points.embedded.buffer import Buffer
 from ngu_points.embedded.database import Identity, naming_errors, writer_lock
 from ngu_points.embedded.history import History
 from ngu_points.embedded.store import Store
-from ngu_points.engine.coverage import Covered, Head, announce
+from ngu_points.engine.coverage import Covered, Head, announce, ready_through
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import StoreError, TransientError, UsageError
 from ngu_points.pipeline.interfaces import Position
@@ -68,7 +68,7 @@ class App:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._flushing: asyncio.Future[None] | None = None
         self._since_snapshot = 0
-        self._sequence = store.queue.covered_through()[1]
+        self._sequence = store.queue.last_sequence()
 
     async def on_worker(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run something that touches the database."""
@@ -111,13 +111,12 @@ class App:
             await self._settled()
 
     def _read_through(self) -> Position:
-        """The last block that was announced on both streams."""
-        block, _ = self.store.queue.covered_through()
+        """The last block up to which both streams have been announced without a gap."""
         position = self.store.position()
-        if block <= position.block:
+        records = self.store.coverage(position.block)
+        end = ready_through(records, position.block, lambda _: True)
+        if end is None:
             return position
-        end = self.store.queue.end_at(block)
-        assert end is not None, "a covered block has its record"
         return Position(end.to_block, end.last_hash, end.timestamp)
 
     async def _take(self, covered: Covered) -> None:

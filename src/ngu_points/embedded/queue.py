@@ -80,13 +80,9 @@ class Queue:
         )
         return [Coverage(*row) for row in found]
 
-    def covered_through(self) -> tuple[int, int]:
-        """The last block announced on both streams, and the highest sequence used."""
-        streams, last, sequence = self.db.execute(
-            "SELECT count(*), min(last), max(top) FROM (SELECT max(toBlock) AS last,"
-            " max(sequence) AS top FROM coverage GROUP BY stream)"
-        ).fetchone()
-        return (last if streams == len(STREAMS) else -1), sequence or 0
+    def last_sequence(self) -> int:
+        """The highest sequence number that a coverage record has used."""
+        return self.db.execute("SELECT max(sequence) FROM coverage").fetchone()[0] or 0
 
     def arrived(self, record: Coverage) -> bool:
         within = (record.from_block, record.to_block)
