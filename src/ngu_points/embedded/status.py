@@ -24,7 +24,7 @@ def status(store: Store) -> dict[str, Any]:
         "timestamp": position.timestamp,
         "blockHash": "0x" + position.hash.hex(),
         "head": head,
-        "final": position.block <= final,
+        "final": 0 <= position.block <= final,
         "lag": None if head is None else max(head - position.block, 0),
         "events": sum(v for k, v in counters.items() if k.isdigit()),
         "backlog": backlog,
@@ -37,6 +37,7 @@ def status(store: Store) -> dict[str, Any]:
     found["alarms"] = [
         text
         for text, raised in (
+            ("nothing is covered yet: run `ngu sync`", store.meta("position") is None),
             (f"{len(missing)} coverage gaps", bool(missing)),
             (f"{dead} dead letters", bool(dead)),
             (f"{backlog} events wait to be processed", bool(backlog)),
