@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ EVENTS = [
 
 
 @pytest.fixture
-def history(tmp_path: Path) -> History:
+def history(tmp_path: Path) -> Iterator[History]:
     """A small store, all of it final, with its archive."""
     rules = Rules(seasons=(Season("1", end=6 * DAY), Season("2", start=6 * DAY)),
                   feast_emission=1000)  # fmt: skip
@@ -37,7 +38,8 @@ def history(tmp_path: Path) -> History:
     made = History(store, tmp_path / "archive")
     for step in ingest(store, announce(Chain(EVENTS, 9, 8 * DAY).covered(0, 9), 1), rules, NOW):
         made.add(step.events)
-    return made
+    yield made
+    store.close()
 
 
 def last_runs(store: Store) -> dict[str, int]:
@@ -124,3 +126,4 @@ def test_what_is_not_processed_does_not_expire(tmp_path: Path) -> None:
     assert store.queue.backlog() == 1
     list(ingest(store, [staking], Rules(), NOW))
     assert (store.queue.backlog(), store.position().block) == (0, 9)
+    store.close()

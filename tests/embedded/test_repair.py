@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from hypothesis import given
@@ -26,8 +27,10 @@ def test_rewinding_and_reading_again_ends_where_a_clean_pass_ends(history, data)
     """By before images or from the archive: the fingerprint at the range end, then the old."""
     oracle_rules, events, until = history
     rules, chain = engine_rules(oracle_rules), chain_of(events, until)
-    with tempfile.TemporaryDirectory() as folder:
-        store = new_store(Path(folder), rules)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(new_store(Path(folder), rules)) as store,
+    ):
         archive = History(store, Path(folder) / "archive")
         store.final = data.draw(st.sampled_from([-1, chain.last_block // 2, chain.last_block]))
         marks = {-1: store.fingerprint()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -67,8 +68,10 @@ def test_deliveries_in_any_order_and_twice_leave_the_state_of_one_clean_pass(his
     seed = data.draw(st.integers(0, 2**32))
     shuffled = deliveries + random.Random(seed).choices(deliveries, k=3)
     random.Random(seed).shuffle(shuffled)
-    with tempfile.TemporaryDirectory() as folder:
-        store = new_store(Path(folder), rules)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(new_store(Path(folder), rules)) as store,
+    ):
         for delivery in shuffled:
             if data.draw(st.booleans()):
                 persist(store, [delivery], NOW)
@@ -90,8 +93,10 @@ def test_the_bulk_path_the_archive_and_a_rebuild_agree(history, data) -> None:
     """Ingest in line, seal, forget the rows, rebuild: one fingerprint; and as-of answers too."""
     oracle_rules, events, until = history
     rules, chain = engine_rules(oracle_rules), chain_of(events, until)
-    with tempfile.TemporaryDirectory() as folder:
-        store = new_store(Path(folder), rules)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(new_store(Path(folder), rules)) as store,
+    ):
         archive = History(store, Path(folder) / "archive")
         store.final = data.draw(st.sampled_from([-1, chain.last_block // 2, chain.last_block]))
         for sequence, (first, last) in enumerate(ranges(chain, data), 1):
@@ -123,8 +128,10 @@ def test_undo_takes_back_exactly_what_was_done(history, data) -> None:
     """After going back to any block and folding on, the fingerprint is that of a clean pass."""
     oracle_rules, events, until = history
     rules, chain = engine_rules(oracle_rules), chain_of(events, until)
-    with tempfile.TemporaryDirectory() as folder:
-        store = new_store(Path(folder), rules)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(new_store(Path(folder), rules)) as store,
+    ):
         marks = {}
         for sequence, (first, last) in enumerate(ranges(chain, data), 1):
             list(ingest(store, announce(chain.covered(first, last), sequence), rules, NOW))
@@ -160,8 +167,10 @@ def test_the_archive_alone_is_enough_to_make_the_database_anew(history, data) ->
     """Without its database, everything sealed comes back with the same fingerprint."""
     oracle_rules, events, until = history
     rules, chain = engine_rules(oracle_rules), chain_of(events, until)
-    with tempfile.TemporaryDirectory() as folder:
-        store = new_store(Path(folder), rules)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(new_store(Path(folder), rules)) as store,
+    ):
         archive = History(store, Path(folder) / "archive")
         store.final = chain.last_block
         for sequence, (first, last) in enumerate(ranges(chain, data), 1):

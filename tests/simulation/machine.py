@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +40,7 @@ class Machine:
         self.folder = root / "life-0"
         self.folder.mkdir(parents=True)
         self.synced_wal = (b"", 0)  # its header and size when it was last brought onto the disk
+        self.connections: list[sqlite3.Connection] = []
         self.start()
 
     def start(self, crash_in: int = 0, error_in: int = 0, commits: int = 0) -> None:
@@ -47,11 +48,19 @@ class Machine:
 
         `commits`: it ends right behind that many commits.
         """
+        self.release()
         self.commits_left = commits
         self.dead = False
         self.operations = 0
         self.crash_at, self.error_at = crash_in, error_in
         self.unsynced: set[Path] = set()
+
+    def release(self) -> None:
+        """Close what a crash left open; the disk of the next life is a copy made before."""
+        for connection in self.connections:
+            with suppress(sqlite3.Error):
+                connection.close()
+        self.connections.clear()
 
     @property
     def db(self) -> Path:
@@ -124,7 +133,8 @@ class Machine:
                 machine.io("sql")
                 return super().executemany(*args)
 
-        return sqlite3.connect(*args, factory=Connection, **options)
+        self.connections.append(sqlite3.connect(*args, factory=Connection, **options))
+        return self.connections[-1]
 
     def _fsync(self, handle: int) -> None:
         self.io("file")

@@ -322,6 +322,7 @@ def play(seed: int, knobs: Knobs = DEFAULT) -> Report:
     except Exception as error:  # noqa: BLE001 -- whatever escapes is a finding
         report.violation = f"{type(error).__name__}: {error}"
     finally:
+        world.machine.release()
         shutil.rmtree(root, ignore_errors=True)
     for part in (world.network.tally, world.stream.tally, world.machine.tally):
         report.faults.update(part)

@@ -74,8 +74,10 @@ class Reader:
             await self.rpc.header("latest")  # raises too if it is not the tag that is refused
             self.tags[tag] = False
             return None
+        if header is None:  # nothing is final yet, or an odd way to say that the tag is unknown
+            return -1 if self.tags.get(tag) else None
         self.tags[tag] = True
-        return -1 if header is None else header.number
+        return header.number
 
     async def hash_of(self, block: int) -> bytes | None:
         header = await self.rpc.header(block)

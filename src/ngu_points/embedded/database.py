@@ -188,10 +188,14 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
         else:
             uri = f"{path.absolute().as_uri()}?mode=ro"
             db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        with naming_errors(path):
-            _prepare(db, path, write)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{path} cannot be opened: {error}") from error
+    try:
+        with naming_errors(path):
+            _prepare(db, path, write)
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
