@@ -81,9 +81,10 @@ def decoding(pages: list[LogPage], contract: Contract) -> dict[str, int]:
 def folding(covered: Covered) -> dict[str, int]:
     """All events to runs and facts, in batches as rebuild makes them."""
     rules = rules_of(Config())
-    hot, days = refold(rules, [covered], no_state(rules))
-    return {"events": len(covered.events), "runs": len(hot.state.runs),
-            "wallets": len(hot.state.wallets), "days": len(days)}  # fmt: skip
+    again = refold(rules, [covered], no_state(rules))
+    state = again.hot.state
+    return {"events": len(covered.events), "runs": len(state.runs),
+            "wallets": len(state.wallets), "days": len(again.days)}  # fmt: skip
 
 
 async def _pages(reader: Reader) -> list[LogPage]:

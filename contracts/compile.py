@@ -1,4 +1,4 @@
-"""Compile the contracts into the artifacts beside the demo: `python contracts/compile.py`.
+"""Compile the contracts into the artifacts in the package: `python contracts/compile.py`.
 
 Needs node and npm. The compiler is the one that package-lock.json pins by its integrity hash; it
 is installed into .tools/solc once.
@@ -16,15 +16,12 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 TOOLS = HERE.parent / ".tools"
-ARTIFACTS = HERE.parent / "src" / "ngu_points" / "demo"
-CONTRACTS = ("NGU", "Emitter")
+PACKAGE = HERE.parent / "src" / "ngu_points"
+LAYERS = {"NGU": "demo", "Emitter": "demo", "Multicall": "chain"}
+"""The contracts, and where in the package each one's artifact lies."""
+EVM = {"demo": "cancun", "chain": "london"}
+"""What they are compiled for: one that reads a chain must run at its old blocks too."""
 
-_SETTINGS: dict[str, Any] = {
-    "optimizer": {"enabled": True, "runs": 200},
-    "evmVersion": "cancun",
-    # Without its own hash in it, the bytecode depends on the code alone, not on comments.
-    "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
-}
 _INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0")
 _OUTPUT = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "metadata"]
 
@@ -35,22 +32,36 @@ class NoCompiler(Exception):  # noqa: N818 -- a reason to skip, not a defect
 
 def artifacts() -> dict[Path, str]:
     """What the artifact files must hold, by path. Raises NoCompiler."""
-    output = _solc(_compiler())
-    problems = [error["formattedMessage"] for error in output.get("errors", [])]
-    if problems:
-        raise SystemExit("".join(problems))
+    compiler = _compiler()
+    found = {}
+    for layer, evm in EVM.items():
+        names = [name for name, place in LAYERS.items() if place == layer]
+        settings = _settings(evm)
+        output = _solc(compiler, names, settings)
+        problems = [error["formattedMessage"] for error in output.get("errors", [])]
+        if problems:
+            raise SystemExit("".join(problems))
+        for name in names:
+            path = PACKAGE / layer / f"{name.lower()}.json"
+            found[path] = _artifact(name, output["contracts"][f"{name}.sol"], settings)
+    return found
+
+
+def _settings(evm: str) -> dict[str, Any]:
     return {
-        ARTIFACTS / f"{name.lower()}.json": _artifact(name, output["contracts"][f"{name}.sol"])
-        for name in CONTRACTS
+        "optimizer": {"enabled": True, "runs": 200},
+        "evmVersion": evm,
+        # Without its own hash in it, the bytecode depends on the code alone, not on comments.
+        "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
     }
 
 
-def _artifact(name: str, compiled: dict[str, Any]) -> str:
+def _artifact(name: str, compiled: dict[str, Any], settings: dict[str, Any]) -> str:
     contract = compiled[name]
     content = {
         "contract": name,
         "compiler": "solc " + json.loads(contract["metadata"])["compiler"]["version"],
-        "settings": _SETTINGS,
+        "settings": settings,
         "abi": contract["abi"],
         "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
         "runtime": "0x" + contract["evm"]["deployedBytecode"]["object"],
@@ -58,14 +69,13 @@ def _artifact(name: str, compiled: dict[str, Any]) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def _solc(compiler: Path) -> dict[str, Any]:
+def _solc(compiler: Path, names: list[str], settings: dict[str, Any]) -> dict[str, Any]:
     request = {
         "language": "Solidity",
         "sources": {
-            f"{name}.sol": {"content": (HERE / f"{name}.sol").read_text("utf-8")}
-            for name in CONTRACTS
+            f"{name}.sol": {"content": (HERE / f"{name}.sol").read_text("utf-8")} for name in names
         },
-        "settings": _SETTINGS | {"outputSelection": {"*": {"*": _OUTPUT}}},
+        "settings": settings | {"outputSelection": {"*": {"*": _OUTPUT}}},
     }
     done = _run([_program("node"), str(compiler), "--standard-json"], text=json.dumps(request))
     start = done.stdout.find("{")

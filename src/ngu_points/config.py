@@ -22,6 +22,7 @@ import msgspec
 
 from ngu_points.chain import contract as kinds
 from ngu_points.chain.contract import Contract, EventText
+from ngu_points.chain.multicall import selector
 from ngu_points.engine.events import MAX_TOKEN
 from ngu_points.engine.rules import COUNTS, MICRO, Rules, Season, Tier, Weights
 from ngu_points.errors import UsageError
@@ -68,6 +69,7 @@ class StakingSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     custody: bool = False
     stake: EventSettings | None = None
     unstake: EventSettings | None = None
+    view: str = ""
 
 
 class StoreSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -129,11 +131,6 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     @property
     def db(self) -> Path:
         return Path(self.store.db)
-
-    @property
-    def archive(self) -> Path:
-        """The archive's folder: beside the database, named after it."""
-        return self.db.with_name(self.db.name + ".archive")
 
 
 def load(path: Path | None, env: Mapping[str, str], options: Mapping[str, Any]) -> Config:
@@ -281,6 +278,8 @@ def _check(config: Config, where: str) -> None:
     for url in config.chain.rpc:
         if not url.startswith(("http://", "https://", "ws://", "wss://")) or not _has_host(url):
             raise UsageError(f"{where}: chain.rpc must be http(s):// or ws(s):// addresses")
+    if config.staking.view:
+        selector(config.staking.view)
     finality_of(config)
     rules_of(config)
     if config.contract.address:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ngu_points.chain.encoding import EMPTY_TRIE
 from ngu_points.chain.proof import (
     Break,
     Judgement,
@@ -202,7 +203,8 @@ def chain(length: int, branch: int = 0, parent: bytes = bytes(32), first: int = 
     for number in range(first, first + length):
         header = simulated.Header(
             number=number, parent_hash=parent, timestamp=1_700_000_000 + 2 * number, bloom=0,
-            state_root=bytes(32), content=simulated.EMPTY_TRIE, gas_used=0, branch=branch,
+            state_root=bytes(32), content=EMPTY_TRIE, receipts_root=EMPTY_TRIE, gas_used=0,
+            branch=branch,
         )  # fmt: skip
         parent = simulated.header_hash(header)
         made.append(simulated.header_fields(header, parent))

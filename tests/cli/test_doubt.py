@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,33 @@ def test_another_history_below_finality_stops(more_blocks: int, tmp_path: Path) 
         served.node = other
         ended = ngu("sync", *words)
         assert ended.code == 1
-        assert "the chain forked at block" in ended.complaint
-        assert "sync into a new --db" in ended.complaint
+        assert "no block in common" in ended.complaint
+        assert "name another --db" in ended.complaint
         served.node = node
         assert ngu("sync", *words).json["fingerprint"] == before
+
+
+def test_a_fork_below_what_is_archived_is_repaired_by_one_command(tmp_path: Path) -> None:
+    """It stops and names the command; then owners, points and record are those of a fresh sync."""
+    node, db = busy_chain(150, max_span=20), tmp_path / "ngu.db"
+    with serving(node) as served:
+        words = (*place(node, served.url, db), "--finality", 0, "--json")
+        assert ngu("sync", *words).code == 0
+        fork = node.finalized - 20
+        node.reorg(node.head.number - fork)
+        for number in range(160):
+            node.mine([Event(Kind.MINT, ZERO_ADDRESS, ALICE, 10**6 + number)])
+        ended = ngu("sync", *words)
+        assert ended.code == 1
+        command = re.search(r"`ngu (rewind \d+)`", ended.complaint)
+        assert command, ended.complaint
+        back = ngu(*command[1].split(), "--db", db, "--json")
+        assert back.code == 0
+        assert back.json["block"] <= fork
+        after = ngu("sync", *words).json
+        fresh = ngu("sync", *place(node, served.url, tmp_path / "fresh.db"), "--finality", 0,
+                    "--json").json  # fmt: skip
+    assert after["block"] == fresh["block"]
+    assert after["fingerprint"] == fresh["fingerprint"]
+    taken = ngu("retractions", "--db", db, "--json").json["retractions"]
+    assert {t["why"].split(" to ")[0] for t in taken} == {"rewind"}

@@ -17,7 +17,7 @@ from ngu_points.demo.contract import Event
 from ngu_points.demo.node import SimNode
 from ngu_points.engine.events import ZERO_ADDRESS, Kind
 
-ALICE, BOB = bytes([0xA1] * 20), bytes([0xB0] * 20)
+ALICE, BOB, CAROL = bytes([0xA1] * 20), bytes([0xB0] * 20), bytes([0xCA] * 20)
 FAST = {"NGU_CHAIN_POLL_INTERVAL": "0.02"}
 PATIENCE = 30.0
 
@@ -112,6 +112,31 @@ def test_sync_after_a_fork_takes_the_branch_that_wins(tmp_path: Path) -> None:
     assert ngu("token", 10**6, "--db", db, "--json").json["owner"] == "0x" + BOB.hex()
 
 
+def test_points_that_a_fork_takes_back_are_listed(tmp_path: Path) -> None:
+    """Whoever was shown points for a mint that the winning branch gives to another is told."""
+    node, db = busy_chain(20, seconds_per_block=43_200), tmp_path / "ngu.db"
+    node.set_finalized(10)
+    with serving(node) as served:
+        node.mine([mint(CAROL, 10**6)])
+        node.mine([])
+        node.mine([])
+        fresh(node, served.url, db)
+        shown = ngu("points", "0x" + CAROL.hex(), "--db", db, "--json").json["points"]
+        node.reorg(3, [[mint(BOB, 10**6)], []])
+        fresh(node, served.url, db)
+        assert ngu("retractions", "--db", db, "--json").json["retractions"] == []
+        node.mine([])
+        fresh(node, served.url, db)
+    found = ngu("retractions", "--db", db, "--json").json["retractions"]
+    assert [(r["wallet"], r["shown"], r["now"]) for r in found] == [
+        ("0x" + CAROL.hex(), shown, "0.000000")
+    ]
+    assert shown == "3.000000"  # three tokens for a day
+    assert found[0]["why"].startswith("fork at block ")
+    told = ngu("points", "0x" + CAROL.hex(), "--db", db)
+    assert "taken back  3.000000 → 0.000000: fork at block " in told.out
+
+
 def test_a_sync_after_a_fork_of_equal_height(tmp_path: Path) -> None:
     """A head at the same height with another hash is a fork, not the end of the work."""
     node, db = busy_chain(20), tmp_path / "ngu.db"
@@ -121,6 +146,10 @@ def test_a_sync_after_a_fork_of_equal_height(tmp_path: Path) -> None:
         fresh(node, served.url, db)
         node.reorg(2, [[], [mint(BOB, 10**6)]])
         assert fresh(node, served.url, db) == fresh(node, served.url, tmp_path / "fresh.db")
+
+
+def alarms(db: Path) -> str:
+    return "; ".join(ngu("status", "--db", db, "--json").json["alarms"])
 
 
 def test_run_outlives_a_node_that_is_away(tmp_path: Path) -> None:
@@ -136,8 +165,10 @@ def test_run_outlives_a_node_that_is_away(tmp_path: Path) -> None:
                 line = program.stderr.readline()
                 assert line, log
                 log += line
+            assert "the chain cannot be read since" in alarms(db)
             node.mine([mint(ALICE, 10**6)])
             served.away = False
             until(at_head(node, db), program)
+            until(lambda: "cannot be read" not in alarms(db), program)
             program.send_signal(signal.SIGTERM)
             assert program.wait(PATIENCE) == 0

@@ -41,7 +41,7 @@ def test_compiling_gives_the_artifacts() -> None:
         compiled = artifacts()
     except NoCompiler as reason:
         pytest.skip(str(reason))
-    assert {path.name for path in compiled} == {"ngu.json", "emitter.json"}
+    assert {path.name for path in compiled} == {"ngu.json", "emitter.json", "multicall.json"}
     for path, text in compiled.items():
         assert path.read_text("utf-8") == text, f"{path.name}: run python contracts/compile.py"
 

@@ -35,7 +35,7 @@ def history(tmp_path: Path) -> Iterator[History]:
                   feast_emission=1000)  # fmt: skip
     store = new_store(tmp_path, rules)
     store.note_head(Head(9, 9, 9))
-    made = History(store, tmp_path / "archive")
+    made = History(store)
     for step in ingest(store, announce(Chain(EVENTS, 9, 8 * DAY).covered(0, 9), 1), rules, NOW):
         made.add(step.events)
     yield made

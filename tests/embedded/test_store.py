@@ -97,7 +97,7 @@ def test_the_bulk_path_the_archive_and_a_rebuild_agree(history, data) -> None:
         tempfile.TemporaryDirectory() as folder,
         closing(new_store(Path(folder), rules)) as store,
     ):
-        archive = History(store, Path(folder) / "archive")
+        archive = History(store)
         store.final = data.draw(st.sampled_from([-1, chain.last_block // 2, chain.last_block]))
         for sequence, (first, last) in enumerate(ranges(chain, data), 1):
             for step in ingest(store, announce(chain.covered(first, last), sequence), rules, NOW):
@@ -171,7 +171,7 @@ def test_the_archive_alone_is_enough_to_make_the_database_anew(history, data) ->
         tempfile.TemporaryDirectory() as folder,
         closing(new_store(Path(folder), rules)) as store,
     ):
-        archive = History(store, Path(folder) / "archive")
+        archive = History(store)
         store.final = chain.last_block
         for sequence, (first, last) in enumerate(ranges(chain, data), 1):
             for step in ingest(store, announce(chain.covered(first, last), sequence), rules, NOW):
@@ -184,7 +184,7 @@ def test_the_archive_alone_is_enough_to_make_the_database_anew(history, data) ->
         if not sealed:
             return
         store = Store.open(Path(folder) / "ngu.db", rules, write=True)
-        result = rebuild(store, History(store, Path(folder) / "archive"), rules, NOW)
+        result = rebuild(store, History(store), rules, NOW)
         assert result["recovered"]
         assert result["events"] == len(events)
         assert store.fingerprint() == mark
@@ -203,6 +203,6 @@ def test_a_state_that_contradicts_itself_is_refused_and_rebuilt(tmp_path: Path) 
     store = Store.open(tmp_path / "ngu.db", rules, write=True)
     with pytest.raises(StoreError, match=r"held tokens of a wallet differ .* run `ngu rebuild`"):
         store.fingerprint()
-    result = rebuild(store, History(store, tmp_path / "archive"), rules, NOW)
+    result = rebuild(store, History(store), rules, NOW)
     assert (result["same"], store.fingerprint()) == (False, mark)
     store.close()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any
+from functools import cached_property
 
-from ngu_points.chain.contract import Contract, EventShape, keccak256, ngu
+import msgspec
+
+from ngu_points.chain.contract import keccak256
 from ngu_points.engine.coverage import BATCH, STAKING
 from ngu_points.engine.rules import DAY
 from oracle import Event
+from simulation.sealing import ADDRESS, Log, Sealed, look_alike, move_log, noise, ours, seal
 
-TOKEN = bytes.fromhex("5fbdb2315678afecb367f032d93f642f64180aa3")
-CONTRACT: Contract = ngu(TOKEN)
-SHAPES: dict[str, EventShape] = {shape.name: shape for shape in CONTRACT.shapes}
 WALLETS = ["0x" + keccak256(bytes([n])).hex()[:40] for n in range(6)]
 KINDS = ("BatchMint", "BatchTransfer", "BatchBurn", "Stake", "Unstake")
 ODDS = (30, 25, 10, 20, 15)
@@ -25,12 +23,16 @@ FIRST_TIME = 2_000_000_000
 """Later than any file's time, so that nothing in the world looks younger than it is."""
 
 
+Move = tuple[str, str, str, int, int]
+"""Kind, sender, recipient, first id, quantity."""
+
+
 @dataclass(frozen=True)
 class Transaction:
     """What one transaction logs, wherever it is mined; quantity 0 makes a dead letter."""
 
     hash: bytes
-    moves: tuple[tuple[str, str, str, int, int], ...]  # kind, sender, recipient, first, quantity
+    moves: tuple[Move, ...]
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,27 @@ class Block:
     """One block of the tree."""
 
     number: int
-    hash: bytes
     parent: Block | None
     timestamp: int
     transactions: tuple[Transaction, ...]
+    sealed: Sealed
     events: list[Event] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)  # of the events
     letters: list[Letter] = field(default_factory=list)
-    raw: list[bytes] = field(default_factory=list)  # every log as a node writes it
-    bloom: int = 0  # 2048 bits
 
     @property
-    def parent_hash(self) -> bytes:
-        return self.parent.hash if self.parent else bytes(32)
+    def hash(self) -> bytes:
+        return self.sealed.hash
+
+    @cached_property
+    def raw(self) -> list[bytes]:
+        """Our contract's logs as a node writes them."""
+        return ours(self.sealed.receipts)
+
+    @cached_property
+    def header(self) -> bytes:
+        """The header as a node writes it."""
+        return msgspec.json.encode(self.sealed.header)
 
 
 @dataclass(frozen=True)
@@ -182,7 +192,7 @@ class Chain:
         moves = tuple(self._move() for _ in range(self.rng.choice([1, 1, 1, 2, 3])))
         return Transaction(self.rng.randbytes(32), moves)
 
-    def _move(self) -> tuple[str, str, str, int, int]:
+    def _move(self) -> Move:
         """Plausible in itself; whether it is true of the record depends on what came before."""
         kind = self.rng.choices(KINDS, ODDS)[0]
         a, b = self.rng.choice(WALLETS), self.rng.choice(WALLETS)
@@ -204,61 +214,46 @@ class Chain:
         self, parent: Block | None, timestamp: int, transactions: tuple[Transaction, ...]
     ) -> Block:
         number = parent.number + 1 if parent else 0
-        block = Block(number, self.rng.randbytes(32), parent, timestamp, transactions)
-        log_index = self.rng.choice([0, 0, 1, 7])
-        for tx_index, transaction in enumerate(transactions):
-            for move in transaction.moves:
-                self._log(block, transaction, (tx_index, log_index), move)
-                log_index += self.rng.choice([1, 1, 1, 3])
+        place = {
+            "number": hex(number),
+            "parentHash": "0x" + (parent.hash if parent else bytes(32)).hex(),
+            "timestamp": hex(timestamp),
+            "stateRoot": "0x" + self.rng.randbytes(32).hex(),
+        }
+        mined = [(t.hash, [log for move in t.moves for log in self._logs(move)])
+                 for t in transactions]  # fmt: skip
+        if ahead := self.rng.choice([0, 0, 1, 7]) if mined else 0:
+            mined.insert(0, (self.rng.randbytes(32), [noise()] * ahead))
         if self.rng.random() < 0.1:
-            block.bloom |= OURS  # somebody else's logs set the same bits
+            mined.append((self.rng.randbytes(32), [look_alike()]))
+        sealed = seal(place, mined, timed=self.timed)
+        block = Block(number, parent, timestamp, transactions, sealed)
+        if transactions:
+            _tell(block, mined)
         self.by_hash[block.hash] = block
         return block
 
-    def _log(
-        self,
-        block: Block,
-        transaction: Transaction,
-        place: tuple[int, int],
-        move: tuple[str, str, str, int, int],
-    ) -> None:
+    def _logs(self, move: Move) -> list[Log]:
+        """A move's log, and what others log in the same transaction."""
         kind, sender, recipient, first, quantity = move
-        tx_index, log_index = place
+        words = [first] if "take" in kind else [first, quantity]
+        others = self.rng.choice([0, 0, 0, 2])
+        return [move_log(kind, (sender, recipient), words), *[noise()] * others]
+
+
+def _tell(block: Block, mined: Sequence[tuple[bytes, Sequence[Log]]]) -> None:
+    """Note at which places of the block the moves came to stand."""
+    moves = [(t, move) for t in block.transactions for move in t.moves]
+    logs = [log for _, part in mined for log in part]
+    places = [at for at, log in enumerate(logs) if log["address"] == ADDRESS]
+    for log_index, (transaction, move) in zip(places, moves, strict=True):
+        kind, *_, quantity = move
         id_ = f"{block.number}-0x{transaction.hash.hex()}-{log_index}"
         if quantity:
             block.events.append(Event(kind, block.number, log_index, block.timestamp, *move[1:]))
             block.ids.append(id_)
         else:
             block.letters.append(Letter(id_, STAKING if "take" in kind else BATCH))
-        words = [first] if "take" in kind else [first, quantity]
-        log: dict[str, Any] = {
-            "address": "0x" + TOKEN.hex(),
-            "topics": ["0x" + SHAPES[kind].topic0.hex()]
-            + ["0x" + "00" * 12 + a[2:] for a in (sender, recipient) if a],
-            "data": "0x" + "".join(f"{word:064x}" for word in words),
-            "blockHash": "0x" + block.hash.hex(),
-            "blockNumber": hex(block.number),
-            "blockTimestamp": hex(block.timestamp),
-            "transactionHash": "0x" + transaction.hash.hex(),
-            "transactionIndex": hex(tx_index),
-            "logIndex": hex(log_index),
-            "removed": False,
-        }
-        for item in (log["address"], *log["topics"]):
-            block.bloom |= bits(item)
-        if not self.timed:
-            del log["blockTimestamp"]
-        block.raw.append(json.dumps(log, separators=(",", ":")).encode())
-
-
-@cache
-def bits(item: str) -> int:
-    """The bits that an address or a topic sets in a logs bloom (Ethereum yellow paper, M3:2048)."""
-    digest = keccak256(bytes.fromhex(item[2:]))
-    return sum({1 << (int.from_bytes(digest[i : i + 2], "big") & 2047) for i in (0, 2, 4)})
-
-
-OURS = bits("0x" + TOKEN.hex()) | bits("0x" + CONTRACT.topics[0].hex())
 
 
 def page(blocks: Sequence[Block]) -> list[bytes]:

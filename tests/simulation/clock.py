@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
+LONGEST = 3_600.0
+"""Virtual seconds after which something ought to have stopped long ago."""
+
+
 class Stuck(Exception):  # noqa: N818 -- what happened to the world
-    """Everybody waits and nothing is going to happen."""
+    """Everybody waits and nothing is going to happen, or it goes on and on."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -20,6 +25,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._selector = self
         self._now = start
+        self.deadline = start + LONGEST
         self._work_time = work_time
         self._free_at: dict[Any, float] = {}
         self.set_exception_handler(lambda *_: None)
@@ -32,6 +38,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if timeout is None:
             raise Stuck("nothing is scheduled any more")
         self._now += timeout
+        if self._now > self.deadline:
+            raise Stuck("it was to stop and did not")
         return []
 
     def _process_events(self, event_list: list[Any]) -> None:
@@ -90,6 +98,7 @@ def run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
     try:
         return loop.run_until_complete(main)
     finally:
+        loop.deadline = math.inf
         left = sorted(asyncio.all_tasks(loop), key=lambda task: int(task.get_name().split("-")[-1]))
         for task in left:
             task.cancel()

@@ -11,7 +11,8 @@ class Knobs:
     """What a world may hold beyond its seed.
 
     `omissions`: nodes leave logs out of answers that are otherwise right. Off by default: of a
-    block that shows some of its logs, or in a range of many blocks, `Reader` misses none.
+    block that shows some of its logs, or in a range of many blocks, `Reader` misses none. What it
+    did not see the audit must find at the end, and replay must repair.
     `dead_branches`: a node stays on a branch that lost, below a block that another node already
     calls final. Off by default: finality is believed by its number, whoever tells it.
     `late_duplicates`: a delivery comes again when its events have already expired. Off by
@@ -25,6 +26,11 @@ class Knobs:
     dead_branches: bool = False
     late_duplicates: bool = False
     second_opinion: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether logs may be missing without anybody knowing, until the audit."""
+        return self.omissions and not self.second_opinion
 
 
 DEFAULT = Knobs()

@@ -18,7 +18,8 @@ from ngu_points.config import (
     TierSettings,
     WeightSettings,
 )
-from simulation.blocks import FIRST_TIME, TOKEN, WALLETS
+from simulation.blocks import FIRST_TIME, WALLETS
+from simulation.sealing import TOKEN
 
 DAY = 86_400
 MICRO = 10**6
@@ -34,9 +35,9 @@ class Programme:
     seasons: list[SeasonSettings]
     oracle: oracle.Rules
 
-    def config(self, db: Path, finality: str | int, from_block: int | None) -> Config:
+    def config(self, db: Path, chain: ChainSettings, from_block: int | None) -> Config:
         return Config(
-            chain=ChainSettings(rpc=["http://sim"], finality=finality),
+            chain=chain,
             contract=ContractSettings(address="0x" + TOKEN.hex(), from_block=from_block),
             store=StoreSettings(db=str(db)),
             points=self.points,

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from simulation.knobs import Report
+from simulation.knobs import Knobs, Report
 from simulation.mutations import MUTATIONS
+from simulation.transport import FAULTS
 from simulation.world import play
 
 SEEDS = 250
 PARTS = 5
+OMITTING = 40
 PATIENCE = 300
 KEPT = Path(__file__).with_name("seeds.txt")
 
@@ -56,16 +58,29 @@ def test_a_seed_makes_the_same_world_again() -> None:
     assert (one.faults, one.stops, one.violation) == (two.faults, two.stops, two.violation)
 
 
+def test_what_nodes_leave_out_is_found_and_repaired() -> None:
+    """What nobody noticed while reading is found by the audit and repaired."""
+    reports = [play(seed, Knobs(omissions=True)) for seed in range(OMITTING)]
+    assert not [f"seed {r.seed}: {r.violation}" for r in reports if r.violation]
+    seen = sum((report.faults for report in reports), Report(0).faults)
+    assert seen["omissions that Reader saw"]
+    assert seen["blocks in which the audit found something missing"]
+
+
 def test_every_kind_of_fault_is_injected() -> None:
-    """A hundred seeds hold forks, flip-flops, crashes, power cuts, lies and late deliveries."""
+    """A hundred seeds hold forks, crashes, power cuts, lies, late deliveries, broken transport."""
     seen = sum((play(seed).faults for seed in range(100)), Report(0).faults)
     wanted = {
         "forks", "forks deeper than 20", "forks below the first block read", "flip-flops",
         "crashes", "power cuts", "SQLite errors", "graceful stops", "jumps of the wall clock",
         "deliveries late", "deliveries repeated", "deliveries in pieces",
-        "deliveries in another order", "node behind", "requests that failed", "swapped logs",
-        "a log repeated", "a log from beyond the range", "stale for eth_getLogs only",
-        "stale for eth_getBlockByNumber only", "one header of a batch from another fork",
+        "deliveries in another order", "heads that lag", "heads that go back and forth",
+        "swapped logs", "a log repeated", "a log from beyond the range", "logs of another fork",
+        "stale for eth_getLogs only", "stale for eth_getBlockByNumber only",
+        "one header of a batch from another fork", "range limits: too many blocks",
+        "range limits: too many logs", "sockets: drops", "sockets: silent", "sockets: refused",
+        "sockets: nonsense", "heads that a socket did not announce", "audits of lying nodes",
+        *FAULTS,
     }  # fmt: skip
     assert not wanted - set(+seen)
 

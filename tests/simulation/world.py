@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,33 +16,31 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from ngu_points.config import Config, rules_of
+from ngu_points.chain.rpc import Rpc
+from ngu_points.config import ChainSettings, Config, rules_of
 from ngu_points.embedded import app as app_module
 from ngu_points.embedded import history as history_module
-from ngu_points.embedded import jobs
 from ngu_points.embedded.app import App, opened
 from ngu_points.embedded.buffer import Buffer
-from ngu_points.embedded.rebuild import rebuild
 from ngu_points.embedded.run import follow
-from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import event_id, ids
 from ngu_points.engine.rules import DAY
-from ngu_points.errors import NguError, StoreError, TransientError
+from ngu_points.errors import BadInput, NguError, StoreError, TransientError
 from ngu_points.pipeline.process import process
 from simulation.blocks import Block, Chain, branch
 from simulation.clock import VirtualLoop, run
+from simulation.ending import settle
 from simulation.knobs import DEFAULT, Knobs, Report
 from simulation.machine import Crash, Machine
-from simulation.nodes import CREATED, Network, constructor
+from simulation.nodes import CREATED, Network
 from simulation.programmes import PLAIN, RICH
+from simulation.sockets import Sockets
 from simulation.stream import Stream
+from simulation.transport import HOPELESS, installed
 from simulation.truth import (
     Truth,
     Violation,
-    check_oracle,
-    check_past,
-    check_record,
     check_state,
     same,
     truth_of,
@@ -68,10 +67,17 @@ class World:
             omissions=knobs.omissions,
             dead_branches=knobs.dead_branches,
         )
+        self.sockets = Sockets(self.network)
         choices: list[str | int] = [0, 0, 0, 0, 1, 3, "finalized", "safe"]
-        self.finality = self.rng.choice(choices)
+        self.settings = ChainSettings(
+            rpc=self.network.urls,
+            finality=self.rng.choice(choices),
+            requests_per_second=self.rng.choice([None, None, 4.0, 40.0]),
+            timeout=self.rng.choice([5.0, 30.0]),
+            retries=self.rng.choice([1, 3, 8]),
+        )
         self.stream = Stream(
-            random.Random(f"{seed} stream"), confirmed=self.finality == "finalized"
+            random.Random(f"{seed} stream"), confirmed=self.settings.finality == "finalized"
         )
         # A stream that forgets what was acknowledged needs a store that keeps it.
         self.machine = Machine(
@@ -82,7 +88,7 @@ class World:
         self.start = self.rng.choice([None, None, CREATED, 5, 20])
         self.crashes = self.rng.choice([0, 1, 1, 2, 4])
         self.errors = self.rng.choice([0, 0, 1, 4])
-        self.ticks = self.rng.choice([4, 8, 12, 20])
+        self.ticks = self.rng.choice([4, 8, 12, 20, 40])
         self.clock: Callable[[], float] = float
         self.report = Report(seed)
         self.truths: dict[bytes, Truth] = {}
@@ -92,7 +98,19 @@ class World:
 
     @property
     def config(self) -> Config:
-        return self.programme.config(self.machine.db, self.finality, getattr(self, "start", None))
+        start = getattr(self, "start", None)
+        return self.programme.config(self.machine.db, self.settings, start)
+
+    def client(self) -> Rpc:
+        """A client that remembers nothing of the nodes."""
+        chosen = self.settings
+        return Rpc(
+            chosen.rpc,
+            timeout=chosen.timeout,
+            max_retries=chosen.retries,
+            span=self.network.span,
+            rng=self.network.rng,
+        )
 
     # Lives --------------------------------------------------------------------------------
 
@@ -109,7 +127,7 @@ class World:
         # A bare rollback looks like lag until the chain is longer than it was.
         self.chain.mine(self.chain.deepest_head - self.chain.now.head + 4)
         self.chain.finalise()
-        self._run(self._settle)
+        self._run(partial(settle, self))
 
     def _fate(self) -> tuple[int, int, int]:
         """Where this life ends and where SQLite fails, see `Machine.start`."""
@@ -127,10 +145,16 @@ class World:
             self._run(main)
         except Crash:
             pass
-        except (TransientError, StoreError) as error:
+        except (TransientError, StoreError, BadInput) as error:
+            if isinstance(error, BadInput) and not self._hopeless():
+                raise Violation(f"BadInput: {error}") from error
             self.report.stops[type(error).__name__ + ": " + _gist(error)] += 1
         except NguError as error:
             raise Violation(f"{type(error).__name__}: {error}") from error
+
+    def _hopeless(self) -> int:
+        """How many answers there were after which nobody need ask again."""
+        return sum(self.network.tally[kind] for kind in HOPELESS)
 
     def _run(self, main: Callable[[], Any]) -> None:
         self.stream.forget()
@@ -146,8 +170,9 @@ class World:
         some = partial(process, limit=3)
         with ExitStack() as stack:
             stack.enter_context(self.machine.installed())
+            stack.enter_context(installed(self.machine, self.sockets, clock))
             for module, name, value in (
-                (app_module, "Rpc", constructor(self.network, self.machine)),
+                (app_module, "Rpc", partial(Rpc, span=self.network.span, rng=self.network.rng)),
                 (app_module, "time", clock),
                 (app_module, "process", some),
                 (app_module, "SNAPSHOT_EVENTS", 15),
@@ -159,8 +184,8 @@ class World:
     async def _follow(self) -> None:
         async with opened(self.config) as app:
             await app.on_worker(self.stream.drain, app._ingest)
-            self._prepare(app)
-            self._look(app)
+            self.prepare(app)
+            self.look(app)
             stop = asyncio.Event()
             weather = asyncio.create_task(self._happenings(app, stop))
             try:
@@ -171,11 +196,20 @@ class World:
                 if weather.done() and not weather.cancelled() and weather.exception():
                     raise weather.exception() or Violation("weather")
 
-    def _prepare(self, app: App) -> None:
+    def prepare(self, app: App) -> None:
         """Small limits, so that a small world reaches them."""
         app.now = self.now
         app.buffer = Buffer(self.rng.choice([1, 2_000, 1 << 20]), self.rng.choice([1.0, 60.0]))
         ingest, go_back, read = app._ingest, app._go_back, app.reader.read
+        rpc: Any = app.reader.rpc
+        distrust = rpc.distrust
+
+        def distrusted(reason: str, *endpoint: Any) -> None:
+            self.report.faults["answers distrusted"] += 1
+            self.report.faults["omissions that Reader saw"] += "left out" in reason
+            distrust(reason, *endpoint)
+
+        rpc.distrust = distrusted
 
         def went_back(common: int) -> None:
             self.stream.forget()
@@ -185,7 +219,7 @@ class World:
         app._ingest = partial(self.stream.carry, ingest)  # type: ignore[method-assign]
         app._go_back = went_back  # type: ignore[method-assign]
         app.reader.read = partial(  # type: ignore[method-assign]
-            self._second_opinion, app.reader.rpc, read
+            self._second_opinion, rpc, read
         )
         least = self.rng.choice([3, 20, 50_000])
         app.history.seal = partial(app.history.seal, least=least)  # type: ignore[method-assign]
@@ -215,8 +249,9 @@ class World:
                 await asyncio.sleep(self.rng.expovariate(1 / 1.5))
                 self.ticks -= 1
                 self.weather.tick()
+                self.sockets.announce()
                 if self.rng.random() < 0.1:
-                    self._look(app)
+                    self.look(app)
                 if self.rng.random() < 0.04:
                     self.report.faults["graceful stops"] += 1
                     break
@@ -228,7 +263,7 @@ class World:
     def truth(self, tip: Block) -> Truth:
         """The truth of a branch up to a block; folded once."""
         if tip.hash not in self.truths:
-            self.truths[tip.hash] = truth_of(branch(tip, self._first(tip)), self.rules)
+            self.truths[tip.hash] = truth_of(branch(tip, self.first(tip)), self.rules)
         return self.truths[tip.hash]
 
     @property
@@ -236,70 +271,25 @@ class World:
         """The first block that is read."""
         return CREATED if self.start is None else self.start
 
-    def _first(self, tip: Block) -> int:
+    def first(self, tip: Block) -> int:
         return min(self.begin, tip.number)
 
-    def _look(self, app: App) -> None:
-        """At any moment the state is that of the branch which ends at the position."""
+    def look(self, app: App) -> None:
+        """At any moment the state is that of the branch which ends at the position.
+
+        Unless logs may be missing of which nobody has told: those the end brings to light.
+        """
         position = app.store.position()
-        if any(position.hash):
+        if any(position.hash) and not self.knobs.silent:
             check_state(app.store, self.truth(self.chain.by_hash[position.hash]))
-
-    async def _settle(self) -> None:
-        """Catch up with the chain as it ends, and compare everything."""
-        async with opened(self.config) as app:
-            ingest = app._ingest
-            self._prepare(app)
-            self._look(app)
-            await app.on_worker(self.stream.drain, ingest)
-            for _ in range(5):
-                head = await app.catch_up()
-                await app.on_worker(self.stream.drain, ingest)
-                if app.store.position().block >= head.readable:
-                    break
-            await app.on_worker(jobs.catch_up, app.history, int(app.now()))
-            tip = self.chain.now.blocks[max(head.readable, 0)]
-            if tip.number < self.begin:
-                return
-            truth = self.truth(tip)
-            same("block reached", app.store.position().block, truth.block)
-            self._check(app, tip, truth)
-            first = self._first(tip)
-            earlier = self.chain.now.blocks[self.rng.randint(first, tip.number)]
-            check_past(app.history, self.rules, self.truth(earlier))
-            await app.on_worker(app.tidy)
-            self._check(app, tip, truth)
-            if self.report.seed % 3 == 0:
-                again = rebuild(app.store, app.history, self.rules, int(self.now()))
-                same("rebuild", again["same"], True)
-        reader = Store.open(self.machine.db, self.rules)
-        check_state(reader, truth)
-        reader.close()
-        if self.report.seed % 4 == 0:
-            check_oracle(branch(tip, first), truth, self.programme.oracle, self.rules)
-        if self.report.seed % 8 == 0:
-            await self._fresh(truth)
-
-    def _check(self, app: App, tip: Block, truth: Truth) -> None:
-        same("hash reached", app.store.position().hash.hex(), tip.hash.hex())
-        check_state(app.store, truth)
-        check_record(app.store, app.history, truth)
-
-    async def _fresh(self, truth: Truth) -> None:
-        """A sync into an empty folder ends in the same fingerprint."""
-        self.machine.folder = self.machine.root / "fresh"
-        self.machine.folder.mkdir()
-        async with opened(self.config) as app:
-            await app.catch_up(truth.block)
-            same("fingerprint of a fresh sync", app.store.fingerprint(), truth.fingerprint)
 
 
 def _gist(error: Exception) -> str:
     """An error's text without what differs from world to world."""
-    text = "".join("#" if c.isdigit() else c for c in str(error))
-    while "##" in text:
-        text = text.replace("##", "#")
-    return text[text.find("ngu.db") :][:120] if "ngu.db" in text else text[:120]
+    text = re.sub("[0-9]+", "#", re.sub("0x[0-9a-f]+", "#", str(error)))
+    if "ngu.db" in text:
+        return text[text.find("ngu.db") :][:120]
+    return ": ".join(text.split(": ")[1:3]).partition(";")[0]
 
 
 def folder_for_worlds() -> Path | None:

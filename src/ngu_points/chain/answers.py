@@ -224,21 +224,44 @@ def _bloom(value: object) -> bytes:
 
 def block_header(raw: bytes, number: int | None) -> Header | None:
     """Read a block's header; `number` is the block asked for, None for a tag."""
+    fields = block_fields(raw, number)
+    return None if fields is None else header_of(fields)
+
+
+def block_fields(raw: bytes, number: int | None) -> dict[str, Any] | None:
+    """All fields of a block as the node gave them, those of its `Header` checked.
+
+    Without the hashes of its transactions, which no header holds.
+    """
     block = decoded(raw)
     if block is None:
         return None
     if not isinstance(block, dict):
         raise _wrong(f"result is not a block: {_shown(block)}")
-    header = Header(
-        _integer(block.get("number"), "number"),
-        _hash(block.get("hash"), "hash"),
-        _hash(block.get("parentHash"), "parentHash"),
-        _integer(block.get("timestamp"), "timestamp"),
-        _bloom(block.get("logsBloom")),
-    )
+    header = header_of(block)
     if number is not None and header.number != number:
         raise _wrong(f"number is {header.number}, asked for was {number}")
-    return header
+    block.pop("transactions", None)
+    return block
+
+
+def header_of(fields: Mapping[str, Any]) -> Header:
+    """What is needed of a block's fields. Raises Refusal where one of them is not right."""
+    return Header(
+        _integer(fields.get("number"), "number"),
+        _hash(fields.get("hash"), "hash"),
+        _hash(fields.get("parentHash"), "parentHash"),
+        _integer(fields.get("timestamp"), "timestamp"),
+        _bloom(fields.get("logsBloom")),
+    )
+
+
+def receipt_list(raw: bytes) -> list[dict[str, Any]]:
+    """The result of eth_getBlockReceipts; what is in the receipts is for `receipts` to check."""
+    found = decoded(raw)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise _wrong(f"result is not a list of receipts: {_shown(found)}")
+    return found
 
 
 def _shown(value: object) -> str:

@@ -64,7 +64,9 @@ class Endpoint:
     span: Span
     requests: int = 0
     failures: int = 0
+    contradictions: int = 0  # answers that were shown to be wrong
     last_error: str | None = None
+    last_contradiction: str | None = None
     batch: int = BATCH
     _streak: int = 0
     _avoid_until: float = 0.0
@@ -98,6 +100,8 @@ class Endpoint:
     def distrusted(self, now: float, reason: str) -> None:
         """Its answers contradict themselves."""
         self.failures += 1
+        self.contradictions += 1
+        self.last_contradiction = reason
         self.last_error = reason
         self._avoid_until = now + _DISTRUST
 

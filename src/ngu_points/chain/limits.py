@@ -69,6 +69,9 @@ _LATER = re.compile(
     r"|header not found|could not find block|not currently canonical|failed to get logs for block"
     r"|internal (?:server )?error"
 )
+_TOO_COSTLY = re.compile(
+    r"out ?of ?gas|gas required exceeds|(?:code|initcode) size exceeded|contractsizelimit"
+)
 _GUESS = re.compile(r"no backend is currently healthy|service unavailable|no answer within")
 _TOO_MUCH = re.compile(
     r"(?:block|epoch) ranges?\b|\branges? (?:is |are )?(?:too|over|allowed|threshold|exceed)"
@@ -152,6 +155,8 @@ def _reverted(method: str, code: int | None, text: str, line: str) -> Verdict | 
     # What follows is the contract's own text: it must be read as nothing else.
     if method == "eth_call" and (code == 3 or "execution reverted" in text):
         return Verdict(Action.REVERTED, line, "check the contract and its arguments")
+    if method == "eth_call" and _TOO_COSTLY.search(text):
+        return Verdict(Action.FAIL, line, "use another --rpc, or one with a higher gas cap")
     return None
 
 

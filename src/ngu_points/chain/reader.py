@@ -16,7 +16,7 @@ import numpy as np
 from ngu_points.chain.bloom import may_log
 from ngu_points.chain.contract import Contract
 from ngu_points.chain.decode import ADVICE, Decoded, decode
-from ngu_points.chain.rpc import Filter, Header, Rpc
+from ngu_points.chain.rpc import Endpoint, Filter, Header, Rpc
 from ngu_points.engine.coverage import Covered, Head
 from ngu_points.engine.events import I64
 from ngu_points.errors import BadInput, TransientError
@@ -94,8 +94,9 @@ class Reader:
             try:
                 return await self._read(from_block, to_block)
             except _Contradiction as error:
-                self.rpc.distrust(str(error))
-                reason = f"{self.rpc.host}: {error}"
+                wrong = error.endpoint or self.rpc.answered
+                self.rpc.distrust(str(error), wrong)
+                reason = f"{wrong.host}: {error}"
                 await asyncio.sleep(0.1 * attempt)
         raise TransientError(
             f"{reason} (blocks {from_block}..{to_block}, asked {ATTEMPTS} times); "
@@ -104,12 +105,13 @@ class Reader:
 
     async def _read(self, from_block: int, to_block: int) -> Covered:
         page = await self.rpc.logs(self.filter, from_block, to_block)
+        source = self.rpc.answered
         try:
             found = await asyncio.to_thread(
                 decode, page.raw, self.contract, from_block, page.to_block
             )
         except BadInput as error:
-            raise _Contradiction(str(error).removesuffix(f"; {ADVICE}")) from error
+            raise _Contradiction(str(error).removesuffix(f"; {ADVICE}"), source) from error
         logged = [*found.events.block[-1:].tolist(), *(r.block for r in found.rejected)]
         wanted = {from_block, page.to_block, *logged}
         if page.to_block - from_block < SHORT:
@@ -118,7 +120,7 @@ class Reader:
         found = await self._timed(found, headers)
         _agree(found, headers)
         if page.to_block - from_block < SHORT:
-            await self._second_opinion(found, headers)
+            await self._second_opinion(found, headers, source)
         first, last = headers[from_block], headers[page.to_block]
         if first is not last and last.timestamp < first.timestamp:
             raise _Contradiction(f"block {last.number} is older than block {first.number}")
@@ -134,11 +136,13 @@ class Reader:
             found.rejected,
         )
 
-    async def _second_opinion(self, found: Decoded, headers: dict[int, Header]) -> None:
+    async def _second_opinion(
+        self, found: Decoded, headers: dict[int, Header], source: Endpoint
+    ) -> None:
         """Ask again, by hash, for blocks whose bloom knows our contract but that gave no log.
 
         Near the head a node's logs can lag behind its headers, or come from another node; an
-        empty list looks like silence then.
+        empty list looks like silence then. `source` is the endpoint that gave the logs.
         """
         linked = sorted(headers)
         for one, two in pairwise(linked):
@@ -154,7 +158,9 @@ class Reader:
             except BadInput as error:
                 raise _Contradiction(str(error)) from error
             if len(again.events) or again.rejected:
-                raise _Contradiction(f"logs of block {header.number} were left out of its range")
+                raise _Contradiction(
+                    f"logs of block {header.number} were left out of its range", source
+                )
 
     def _may_log(self, bloom: bytes) -> bool:
         return any(may_log(bloom, a, self.filter.topics) for a in self.filter.addresses)
@@ -180,7 +186,14 @@ class Reader:
 
 
 class _Contradiction(Exception):  # noqa: N818 -- what a node said, not what we did
-    """An answer that does not agree with itself or with the headers."""
+    """An answer that does not agree with itself or with the headers.
+
+    `endpoint` gave it, where that is known; else it is taken to be the one that answered last.
+    """
+
+    def __init__(self, reason: str, endpoint: Endpoint | None = None) -> None:
+        super().__init__(reason)
+        self.endpoint = endpoint
 
 
 def _agree(found: Decoded, headers: dict[int, Header]) -> None:

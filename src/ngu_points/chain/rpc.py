@@ -9,6 +9,8 @@ import itertools
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextvars import ContextVar, copy_context
+from copy import copy
 from dataclasses import dataclass, field
 from time import monotonic
 from types import TracebackType
@@ -21,14 +23,23 @@ from ngu_points.chain.answers import (
     Asked,
     Header,
     Refusal,
+    block_fields,
     block_header,
     broken,
     decoded,
     hex_data,
     log_array,
     quantity,
+    receipt_list,
     results,
     retry_after,
+)
+from ngu_points.chain.ask import (
+    Filter,
+    LogPage,
+    block_param,
+    call_object,
+    connection_trouble,
 )
 from ngu_points.chain.endpoint import BATCH, MAX_SPAN, Endpoint, Span, host_of, scheme
 from ngu_points.chain.heads import Listener
@@ -49,27 +60,9 @@ _SUGGESTIONS = 8
 _SINGLES = 16
 
 _T = TypeVar("_T")
+_ReadBlock = Callable[[bytes, int | None], _T | None]
+_answered: ContextVar[Endpoint | None] = ContextVar("answered", default=None)
 Sleep = Callable[[float], Awaitable[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class LogPage:
-    """The logs of the blocks `from_block` to `to_block`, both included.
-
-    `raw` is the JSON array as the node wrote it.
-    """
-
-    from_block: int
-    to_block: int
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which logs: any of these 20-byte addresses and any of these 32-byte first topics."""
-
-    addresses: tuple[bytes, ...]
-    topics: tuple[bytes, ...]
 
 
 @dataclass(slots=True)
@@ -163,27 +156,26 @@ class Rpc:
 
         None when the node has no such block.
         """
-        number = block if isinstance(block, int) else None
-        params = [_block(block), False]
-        return await self._ask(
-            "eth_getBlockByNumber", str(block), params, lambda raw: block_header(raw, number)
-        )
+        return await self._one_header(block, block_header)
 
     async def headers(self, numbers: Sequence[int]) -> list[Header]:
         """The headers of these blocks, in their order, asked for in batches.
 
         Raises TransientError naming the first block that the node does not have.
         """
-        found: list[Header] = []
-        while len(found) < len(numbers):
-            for header in await self._some_headers(numbers[len(found) : len(found) + BATCH]):
-                if header is None:
-                    missing = numbers[len(found)]
-                    raise TransientError(
-                        f"{self._last.host}: the node has no block {missing} (yet); try again later"
-                    )
-                found.append(header)
-        return found
+        return await self._all_headers(numbers, block_header)
+
+    async def header_fields(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """The same with every field that the node gives, as JSON has it: for `chain.proof`."""
+        return await self._all_headers(numbers, block_fields)
+
+    async def receipts(self, block_hash: bytes) -> list[dict[str, Any]]:
+        """The receipts of one block by its hash (eth_getBlockReceipts), as JSON has them.
+
+        BadInput where no endpoint has them or knows the method.
+        """
+        asked = "0x" + block_hash.hex()
+        return await self._ask("eth_getBlockReceipts", asked, [asked], receipt_list, HASTY)
 
     async def logs(self, filter: Filter, from_block: int, to_block: int) -> LogPage:
         """The logs that pass the filter, from `from_block` on.
@@ -193,7 +185,7 @@ class Rpc:
         """
         if not 0 <= from_block <= to_block:
             raise ValueError(f"no block range: {from_block}..{to_block}")
-        where = _log_filter(filter)
+        where = filter.params()
         task = _Task(f"eth_getLogs {from_block}..{to_block}", self._max_retries)
         end = to_block
         while True:
@@ -219,32 +211,59 @@ class Rpc:
 
         A node that does not have the block must say so; BadInput then, or TransientError.
         """
-        where = _log_filter(filter) | {"blockHash": "0x" + block_hash.hex()}
+        where = filter.params() | {"blockHash": "0x" + block_hash.hex()}
         return await self._ask("eth_getLogs", f"of 0x{block_hash.hex()}", [where], log_array, HASTY)
 
     async def code(self, address: bytes, block: int | str = "latest") -> bytes:
         """The byte code at an address, empty where there is none."""
-        params = ["0x" + address.hex(), _block(block)]
+        params = ["0x" + address.hex(), block_param(block)]
         return await self._ask("eth_getCode", f"{params[0]} at {block}", params, hex_data)
 
-    async def call(self, to: bytes, data: bytes, block: int | str) -> bytes:
-        """What a contract returns to a read-only call at a block; BadInput when it reverts."""
-        call = {"to": "0x" + to.hex(), "data": "0x" + data.hex()}
-        subject = f"{call['to']} at {block}"
-        return await self._ask("eth_call", subject, [call, _block(block)], hex_data)
+    async def call(self, to: bytes | None, data: bytes, block: int | str | bytes) -> bytes:
+        """What a contract returns to a read-only call at a block; BadInput when it reverts.
+
+        Without a contract, `data` is creation code, and what it returns is what counts. A block's
+        hash goes out as EIP-1898 has it, for canonical blocks only; not every node knows that.
+        """
+        call = {"data": "0x" + data.hex()} | ({} if to is None else {"to": "0x" + to.hex()})
+        where = block_param(block)
+        shown = f"0x{block.hex()}" if isinstance(block, bytes) else block
+        subject = f"{call.get('to', 'creation code')} at {shown}"
+        return await self._ask("eth_call", subject, [call, where], hex_data)
 
     async def request(self, method: str, params: list[Any]) -> Any:
         """Any other method: its result, decoded."""
         return await self._ask(method, "", params, decoded)
 
+    def only(self, endpoint: Endpoint) -> Self:
+        """This client with one endpoint, to hear what that one says; it gives up early.
+
+        The same client where there is no other endpoint. Open as long as this one is.
+        """
+        if len(self.endpoints) == 1:
+            return self
+        one = copy(self)
+        one.endpoints, one._last = [endpoint], endpoint
+        one._max_retries = min(self._max_retries, HASTY)
+        return one
+
+    @property
+    def answered(self) -> Endpoint:
+        """The endpoint that answered last in this asyncio task, or else in any."""
+        mine = _answered.get()
+        return self._last if mine is None or mine not in self.endpoints else mine
+
     @property
     def host(self) -> str:
-        """The host that answered last."""
-        return self._last.host
+        """The host that answered last in this asyncio task."""
+        return self.answered.host
 
-    def distrust(self, reason: str) -> None:
-        """The last answer contradicts itself: prefer other endpoints for the next minute."""
-        self._last.distrusted(monotonic(), reason)
+    def distrust(self, reason: str, endpoint: Endpoint | None = None) -> None:
+        """An answer is shown to be wrong: count it, prefer other endpoints for the next minute.
+
+        It was the last answer in this asyncio task, unless an endpoint is named.
+        """
+        (endpoint or self.answered).distrusted(monotonic(), reason)
 
     async def heads(self, poll_interval: float = 1.0) -> AsyncIterator[None]:
         """Wake at once, then whenever there may be a new head; a hint, never a source of truth.
@@ -284,16 +303,28 @@ class Rpc:
             self._succeeded(endpoint)
             return answer
 
-    async def _some_headers(self, numbers: Sequence[int]) -> list[Header | None]:
+    async def _all_headers(self, numbers: Sequence[int], read: _ReadBlock[_T]) -> list[_T]:
+        found: list[_T] = []
+        while len(found) < len(numbers):
+            for header in await self._some_headers(numbers[len(found) : len(found) + BATCH], read):
+                if header is None:
+                    missing = numbers[len(found)]
+                    raise TransientError(
+                        f"{self.host}: the node has no block {missing} (yet); try again later"
+                    )
+                found.append(header)
+        return found
+
+    async def _some_headers(self, numbers: Sequence[int], read: _ReadBlock[_T]) -> list[_T | None]:
         """The headers of at least one and at most all of these blocks."""
         asked = f"eth_getBlockByNumber {numbers[0]}..{numbers[-1]}"
         task = _Task(asked, self._max_retries)
         while True:
             endpoint = await self._ready(task)
             if endpoint.batch == 1:
-                return await self._single_headers(numbers[:_SINGLES])
+                return await self._single_headers(numbers[:_SINGLES], read)
             try:
-                headers = await self._batch(endpoint, numbers[: endpoint.batch])
+                headers = await self._batch(endpoint, numbers[: endpoint.batch], read)
             except Refusal as refusal:
                 if refusal.verdict.action is Action.FAIL:
                     # A limit on batches, or one odd block: smaller batches end in single
@@ -305,28 +336,44 @@ class Rpc:
             self._succeeded(endpoint)
             return headers
 
-    async def _single_headers(self, numbers: Sequence[int]) -> list[Header | None]:
-        asked = [asyncio.create_task(self.header(number)) for number in numbers]
+    async def _single_headers(
+        self, numbers: Sequence[int], read: _ReadBlock[_T]
+    ) -> list[_T | None]:
+        contexts = [copy_context() for _ in numbers]
+        asked = [
+            asyncio.create_task(self._one_header(number, read), context=context)
+            for number, context in zip(numbers, contexts, strict=True)
+        ]
         try:
-            return await asyncio.gather(*asked)
+            found = await asyncio.gather(*asked)
         finally:
             for question in asked:
                 question.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
+        self._answered_by(contexts[-1][_answered] or self._last)
+        return found
 
-    async def _batch(self, endpoint: Endpoint, numbers: Sequence[int]) -> list[Header | None]:
+    async def _one_header(self, number: int | str, read: _ReadBlock[_T]) -> _T | None:
+        wanted = number if isinstance(number, int) else None
+        params = [block_param(number), False]
+        method = "eth_getBlockByNumber"
+        return await self._ask(method, str(number), params, lambda raw: read(raw, wanted))
+
+    async def _batch(
+        self, endpoint: Endpoint, numbers: Sequence[int], read: _ReadBlock[_T]
+    ) -> list[_T | None]:
         asked = Asked(endpoint, "eth_getBlockByNumber", calls=len(numbers))
         ids = [next(self._ids) for _ in numbers]
         pairs = list(zip(ids, numbers, strict=True))
-        calls = [_call(id_, asked.method, [hex(number), False]) for id_, number in pairs]
+        calls = [call_object(id_, asked.method, [hex(number), False]) for id_, number in pairs]
         status, wait, body = await self._post(asked, msgspec.json.encode(calls))
         texts = results(asked, status, wait, body, ids)
-        return [block_header(text, number) for text, number in zip(texts, numbers, strict=True)]
+        return [read(text, number) for text, number in zip(texts, numbers, strict=True)]
 
     async def _result(self, asked: Asked, params: list[Any]) -> bytes:
         """The JSON text of the result of one call."""
         id_ = next(self._ids)
-        payload = msgspec.json.encode(_call(id_, asked.method, params))
+        payload = msgspec.json.encode(call_object(id_, asked.method, params))
         status, wait, body = await self._post(asked, payload)
         return results(asked, status, wait, body, [id_])[0]
 
@@ -349,7 +396,7 @@ class Rpc:
         except TimeoutError:
             raise asked.refused(0, f"no answer within {self._timeout:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise broken(_connection_trouble(error)) from None
+            raise broken(connection_trouble(error)) from None
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -385,7 +432,11 @@ class Rpc:
 
     def _succeeded(self, endpoint: Endpoint) -> None:
         endpoint.succeeded()
+        self._answered_by(endpoint)
+
+    def _answered_by(self, endpoint: Endpoint) -> None:
         self._last = endpoint
+        _answered.set(endpoint)
 
     def _failed(self, endpoint: Endpoint, verdict: Verdict, task: _Task) -> None:
         """Take note of a refusal; raises when nothing is left to try."""
@@ -430,10 +481,6 @@ def _narrowed(endpoint: Endpoint, verdict: Verdict, task: _Task, first: int, las
     return end
 
 
-def _call(id_: int, method: str, params: list[Any]) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
-
-
 async def _body(response: aiohttp.ClientResponse) -> bytes | None:
     """The unpacked body, None when it is larger than MAX_BODY."""
     if (response.content_length or 0) > MAX_BODY:
@@ -446,29 +493,3 @@ async def _body(response: aiohttp.ClientResponse) -> bytes | None:
             return None
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _connection_trouble(error: Exception) -> str:
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "the host name is not known"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return "no trusted TLS connection"
-        case aiohttp.ClientConnectorError():
-            return "cannot connect"
-        case aiohttp.ClientPayloadError():
-            return "the answer broke off half-way"
-    return "the connection was closed without an answer"
-
-
-def _block(block: int | str) -> str:
-    return hex(block) if isinstance(block, int) else block
-
-
-def _log_filter(filter: Filter) -> dict[str, Any]:
-    where: dict[str, Any] = {}
-    if filter.addresses:
-        where["address"] = ["0x" + address.hex() for address in filter.addresses]
-    if filter.topics:
-        where["topics"] = [["0x" + topic.hex() for topic in filter.topics]]
-    return where

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 
 from ngu_points import __version__
-from ngu_points.cli import look, work
+from ngu_points.cli import look, recover, verify, work
 from ngu_points.cli.logs import configure_logging
 from ngu_points.errors import NguError, UsageError
 
@@ -43,7 +43,12 @@ def cli() -> None:
     """
 
 
-for command in (*work.COMMANDS, *look.COMMANDS):
+for command in (
+    *work.COMMANDS,
+    *look.COMMANDS,
+    *verify.COMMANDS,
+    *recover.COMMANDS,
+):
     cli.add_command(command)
 
 

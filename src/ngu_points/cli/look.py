@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,94 +11,18 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ngu_points.chain.rpc import Rpc
-from ngu_points.cli.options import Given, Moment, at, shared, token_id, wallet
-from ngu_points.config import rules_of
-from ngu_points.embedded.database import naming_errors
+from ngu_points.cli.options import Given, at, shared, token_id, wallet
+from ngu_points.cli.stores import Opened, looking, reading
 from ngu_points.embedded.exports import FORMATS, TABLES, export_to
-from ngu_points.embedded.history import History
-from ngu_points.embedded.repair import dead_letters as letters_of
-from ngu_points.embedded.repair import missing
+from ngu_points.embedded.retractions import listed
 from ngu_points.embedded.status import status as status_of
-from ngu_points.embedded.store import Store
 from ngu_points.engine.rules import DAY
-from ngu_points.errors import NguError, UsageError
+from ngu_points.errors import UsageError
 from ngu_points.pipeline import query
 from ngu_points.pipeline.query import View
 
 SHOWN = 20  # ranges of one wallet
 AT = "A moment: a block (12345), a unix time (@1700000000) or a time (2026-01-31T12:00:00Z)."
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A store open for reading, and its history."""
-
-    given: Given
-    store: Store
-    history: History
-
-    def view(self, moment: Moment | None) -> View:
-        """The state at a moment, by default at the last covered block."""
-        rules = self.store.rules
-        position = self.store.position()
-        if moment is None:
-            return View.of(self.store.state(), rules)
-        if moment.timestamp is not None:
-            return self.history.state_at(rules, moment.timestamp)
-        block = moment.block or 0
-        if block > position.block:
-            raise UsageError(f"--at {block}: the last covered block is {position.block}")
-        if block == position.block:
-            return View.of(self.store.state(), rules)
-        return self.history.state_at(rules, self._time_of(block), block)
-
-    def _time_of(self, block: int) -> int:
-        known = self.history.time_of(block)
-        if known is not None:
-            return known
-        urls = self.given.config.chain.rpc
-        if not urls:
-            raise UsageError(f"--at {block}: the time of that block is not recorded here: "
-                             "give --rpc to ask the chain, or a time")  # fmt: skip
-        return asyncio.run(_asked(urls, block))
-
-    def validity(self, view: View) -> dict[str, Any]:
-        """The block an answer is valid to, and whether that is final."""
-        final = self.store.meta("final", -1)
-        return {
-            "block": view.state.block,
-            "timestamp": view.timestamp,
-            "final": view.state.block <= final,
-        }
-
-
-async def _asked(urls: list[str], block: int) -> int:
-    async with Rpc(urls) as rpc:
-        header = await rpc.header(block)
-    if header is None:
-        raise UsageError(f"--at {block}: the chain has no such block")
-    return header.timestamp
-
-
-@contextmanager
-def reading(given: Given) -> Iterator[Opened]:
-    """The store of a command that reads."""
-    with _store(given) as store:
-        if store.meta("position") is None:
-            raise NguError(f"{given.config.db} covers no block yet: run `ngu sync` first")
-        store.check_rules()
-        yield Opened(given, store, History(store, given.config.archive))
-
-
-@contextmanager
-def _store(given: Given) -> Iterator[Store]:
-    with naming_errors(given.config.db):
-        store = Store.open(given.config.db, rules_of(given.config))
-        try:
-            yield store
-        finally:
-            store.close()
 
 
 def _console() -> Console:
@@ -122,17 +42,26 @@ def status(given: Given) -> int:
 
     Exit code 3: something is in doubt (gaps, dead letters, contradictions).
     """
-    with _store(given) as store:
+    with looking(given) as store:
         found = status_of(store)
     if not given.json:
         table = Table.grid(padding=(0, 2))
         table.add_column()
         table.add_column(overflow="fold")
         for name, value in found.items():
-            table.add_row(name, _words(value))
+            table.add_row(name, _words(_endpoints(value) if name == "endpoints" else value))
         _console().print(table)
     given.answer(found)
     return 3 if found["alarms"] else 0
+
+
+def _endpoints(scores: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{e['host']}: {e['requests']:,} requests, {e['failures']:,} failed, "
+        f"{e['contradictions']:,} answers wrong"
+        + (f" (last: {e['lastContradiction']})" if e["lastContradiction"] else "")
+        for e in scores
+    ]
 
 
 def _words(value: Any) -> str:
@@ -156,6 +85,7 @@ def points(given: Given, address: str, when: str | None) -> int:
         record = query.wallet_record(view, who, midnight)
         record["runs"] = query.runs_of_wallet(view, who)
         record["uncertain"] = opened.store.is_uncertain(who)
+        record["retractions"] = [r.shown_as() for r in listed(opened.history, who)]
         record |= opened.validity(view)
     if not given.json:
         _print_record(record)
@@ -166,7 +96,7 @@ def points(given: Given, address: str, when: str | None) -> int:
 def _print_record(record: dict[str, Any]) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in record.items():
-        if name not in ("facts", "runs", "block", "timestamp", "final"):
+        if name not in ("facts", "runs", "retractions", "block", "timestamp", "final"):
             table.add_row(name, _words(value))
     for name, value in record.get("facts", {}).items():
         if value:
@@ -175,6 +105,8 @@ def _print_record(record: dict[str, Any]) -> None:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(run["since"]))
         how = "staked" if run["staked"] else "held"
         table.add_row(f"  {how}", f"{run['first']}–{run['last']} since {since}")
+    for r in record["retractions"]:
+        table.add_row("  taken back", f"{r['shown']} → {r['now']}: {r['why']}")
     if len(record["runs"]) > SHOWN:
         table.add_row("", f"and {len(record['runs']) - SHOWN} more ranges: --json has them all")
     console = _console()
@@ -292,43 +224,7 @@ def _checked(opened: Opened, block: int) -> tuple[int, int]:
     position = opened.store.position().block
     if block > position:
         raise UsageError(f"--at {block}: the last covered block is {position}")
-    return block, opened._time_of(block)
+    return block, opened.time_of(block)
 
 
-@click.command()
-@shared
-def gaps(given: Given) -> int:
-    """Block ranges that are missing: not announced, not arrived, not archived.
-
-    Exit code 3 if there are any.
-    """
-    with reading(given) as opened:
-        found = missing(opened.store)
-    if not given.json:
-        for gap in found:
-            click.echo(f"{gap['stream']}: blocks {gap['from']}..{gap['to']}: {gap['why']}")
-        if not found:
-            click.echo("no gaps")
-    given.answer({"gaps": found})
-    return 3 if found else 0
-
-
-@click.command("dead-letters")
-@shared
-def dead_letters(given: Given) -> int:
-    """Logs of configured events that cannot be events, each with its reason.
-
-    Exit code 3 if there are any.
-    """
-    with reading(given) as opened:
-        found = letters_of(opened.store)
-    if not given.json:
-        for letter in found:
-            click.echo(f"{letter['id']}  {letter['stream']}  {letter['reason']}")
-        if not found:
-            click.echo("no dead letters")
-    given.answer({"deadLetters": found})
-    return 3 if found else 0
-
-
-COMMANDS = (status, points, token, leaderboard, export, fingerprint, gaps, dead_letters)
+COMMANDS = (status, points, token, leaderboard, export, fingerprint)

@@ -1,4 +1,4 @@
-"""Commands that write: init, sync, run, demo, recalc, rebuild."""
+"""Commands of every day: demo, init, sync, run, recalc."""
 
 from __future__ import annotations
 
@@ -15,18 +15,13 @@ import click
 
 from ngu_points.cli.options import Given, shared
 from ngu_points.cli.progress import drawn
-from ngu_points.config import rules_of
+from ngu_points.cli.stores import writing
 from ngu_points.demo.show import for_a_while, show
 from ngu_points.embedded import jobs
 from ngu_points.embedded.app import App, opened
-from ngu_points.embedded.database import naming_errors, writer_lock
-from ngu_points.embedded.history import History
-from ngu_points.embedded.rebuild import rebuild as rebuild_store
-from ngu_points.embedded.repair import rewind as rewind_store
 from ngu_points.embedded.run import follow
-from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Head
-from ngu_points.errors import StoreError, UsageError
+from ngu_points.errors import UsageError
 
 TEMPLATE = Path(__file__).with_name("ngu.toml")
 
@@ -217,26 +212,12 @@ async def _demo(seconds: float | None, simulated: bool, as_json: bool) -> int:
     return 0
 
 
-def existing(db: Path, archive: Path | None = None) -> Path:
-    """The database, which must be there, or the archive it can be made from."""
-    if not db.exists() and not (archive and archive.is_dir()):
-        raise StoreError(f"{db} does not exist: run `ngu sync` or `ngu run` first")
-    return db
-
-
 @click.command()
 @shared
 def recalc(given: Given) -> int:
     """Run Points Recalc now: the ranked snapshot, and a check that ledger and totals agree."""
-    rules = rules_of(given.config)
-    with writer_lock(given.config.db), naming_errors(given.config.db):
-        store = Store.open(existing(given.config.db), rules, write=True)
-        try:
-            store.check_rules()
-            history = History(store, given.config.archive)
-            result = jobs.points_recalc(history, int(time.time()))
-        finally:
-            store.close()
+    with writing(given) as history:
+        result = jobs.points_recalc(history, int(time.time()))
     if not given.json:
         click.echo(f"ranked {result['wallets']:,} wallets at block {result['block']:,}; "
                    f"ledger and totals agree")  # fmt: skip
@@ -244,60 +225,4 @@ def recalc(given: Given) -> int:
     return 0
 
 
-@click.command()
-@shared
-def rebuild(given: Given) -> int:
-    """Fold every event again from the archive, under the rules of the configuration.
-
-    Needed after weights, tiers, exclusions, season borders, staking or the feast have changed;
-    otherwise the fingerprint afterwards must be the one before (exit code 3 if it is not). Where
-    the database is lost, the archive beside it is enough to make it anew.
-    """
-    rules = rules_of(given.config)
-    with writer_lock(given.config.db), naming_errors(given.config.db):
-        store = Store.open(existing(given.config.db, given.config.archive), rules, write=True)
-        try:
-            result = rebuild_store(
-                store, History(store, given.config.archive), rules, int(time.time())
-            )
-        finally:
-            store.close()
-    if not given.json:
-        click.echo(f"folded {result['events']:,} events in {result['seconds']:.2f} s; "
-                   f"fingerprint {result['fingerprint']}")  # fmt: skip
-        if result["recovered"]:
-            click.echo("  recovered from the archive alone: `ngu sync` reads what came after it")
-        elif result["rulesChanged"]:
-            click.echo("  the rules have changed: the fingerprint before was under other rules")
-        elif not result["same"]:
-            before = result["before"] or "too damaged to have one"
-            click.echo(f"  it was {before}: the stored state differed from the archive")
-    given.answer(result)
-    return 0 if result["same"] or result["rulesChanged"] or result["recovered"] else 3
-
-
-@click.command()
-@click.argument("block", type=click.IntRange(0))
-@shared
-def rewind(given: Given, block: int) -> int:
-    """Go back to the last range end at or below BLOCK; the next sync reads the chain again.
-
-    For a fork below the undo window, or events that should be read anew.
-    """
-    rules = rules_of(given.config)
-    with writer_lock(given.config.db), naming_errors(given.config.db):
-        store = Store.open(existing(given.config.db), rules, write=True)
-        try:
-            store.check_rules()
-            history = History(store, given.config.archive)
-            result = rewind_store(store, history, rules, block, int(time.time()))
-        finally:
-            store.close()
-    if not given.json:
-        click.echo(f"back from block {result['from']:,} to block {result['block']:,}; "
-                   f"fingerprint {result['fingerprint']}")  # fmt: skip
-    given.answer(result)
-    return 0
-
-
-COMMANDS = (demo, init, sync, run, recalc, rebuild, rewind)
+COMMANDS = (demo, init, sync, run, recalc)

@@ -4,14 +4,17 @@ Equal content gives equal hashes, on every machine. Transactions exist as hashes
 """
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ngu_points.chain.contract import keccak256
-from ngu_points.demo.headers import EMPTY_TRIE, Header, header_fields, header_hash, text
+from ngu_points.chain.encoding import EMPTY_TRIE
+from ngu_points.demo import receipts
+from ngu_points.demo.headers import Header, header_fields, header_hash, text
 
 _GAS_PER_LOG = 2_000
 
@@ -81,6 +84,17 @@ def block_json(block: Block) -> bytes:
     return msgspec.json.encode(_shown(block) | lists)
 
 
+def receipts_json(block: Block) -> bytes:
+    """All receipts of the block, as eth_getBlockReceipts shows them."""
+    logs: list[list[dict[str, Any]]] = [[] for _ in block.tx_hashes]
+    for log in msgspec.json.decode(b"[" + block.logs + b"]"):
+        logs[int(log["transactionIndex"], 16)].append(log)
+    blooms = [_bloom([_log(msgspec.convert(log, _ShownLog)) for log in part]) for part in logs]
+    place = {"blockHash": text(block.hash), "blockNumber": hex(block.number)}
+    transactions = list(zip(block.tx_hashes, blooms, logs, strict=True))
+    return msgspec.json.encode(receipts.shown(place, transactions, _GAS_PER_LOG))
+
+
 def logs_of(block: Block) -> list[Log]:
     """The logs, read back from their text."""
     return [_log(shown) for shown in _decode_logs(b"[" + block.logs + b"]")]
@@ -127,13 +141,15 @@ def _block(
     contents = [_content(logs) for logs in transactions]
     content = keccak256(b"".join(contents)) if contents else EMPTY_TRIE
     logs = [log for transaction in transactions for log in transaction]
+    blooms = [_bloom(transaction) for transaction in transactions]
     header = Header(
         number=number,
         parent_hash=parent_hash,
         timestamp=timestamp,
-        bloom=_bloom(logs),
+        bloom=functools.reduce(operator.or_, blooms, 0),
         state_root=keccak256(parent_state + content),
         content=content,
+        receipts_root=receipts.root(transactions, blooms, _GAS_PER_LOG),
         gas_used=len(logs) * _GAS_PER_LOG,
         branch=branch,
     )

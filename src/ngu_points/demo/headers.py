@@ -1,15 +1,15 @@
 """Block headers of the simulated chain: their hash and their JSON form (pure).
 
-The hash is the Keccak of the RLP header, as on a real chain. There are no transactions or states
-behind the three trie roots: they are digests of the content only.
+The hash is the Keccak of the RLP header, as on a real chain, and the receipts root is that of the
+receipts. There are no transactions or states behind the other roots: they are digests only.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from ngu_points.chain.contract import keccak256
+from ngu_points.chain.encoding import EMPTY_TRIE, minimal, rlp, rlp_list
 
-EMPTY_TRIE: Final = keccak256(b"\x80")
 _NO_UNCLES: Final = keccak256(b"\xc0")
 _NO_REQUESTS: Final = bytes.fromhex(
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -30,7 +30,8 @@ class Header:
     timestamp: int
     bloom: int
     state_root: bytes
-    content: bytes  # digest of the block's logs, in place of both other roots
+    content: bytes  # digest of the block's logs, in place of the transactions root
+    receipts_root: bytes
     gas_used: int
     branch: int
 
@@ -43,14 +44,14 @@ def header_hash(header: Header) -> bytes:
         bytes(20),
         header.state_root,
         header.content,
-        header.content,
+        header.receipts_root,
         header.bloom.to_bytes(256, "big"),
         b"",
-        _minimal(header.number),
-        _minimal(_GAS_LIMIT),
-        _minimal(header.gas_used),
-        _minimal(header.timestamp),
-        _minimal(header.branch),
+        minimal(header.number),
+        minimal(_GAS_LIMIT),
+        minimal(header.gas_used),
+        minimal(header.timestamp),
+        minimal(header.branch),
         _ZERO_HASH,
         bytes(8),
         b"",
@@ -60,8 +61,7 @@ def header_hash(header: Header) -> bytes:
         _ZERO_HASH,
         _NO_REQUESTS,
     )
-    payload = b"".join(map(_rlp, items))
-    return keccak256(_prefix(0xC0, len(payload)) + payload)
+    return keccak256(rlp_list(map(rlp, items)))
 
 
 def header_fields(header: Header, block_hash: bytes) -> dict[str, str]:
@@ -73,14 +73,14 @@ def header_fields(header: Header, block_hash: bytes) -> dict[str, str]:
         "miner": text(bytes(20)),
         "stateRoot": text(header.state_root),
         "transactionsRoot": text(header.content),
-        "receiptsRoot": text(header.content),
+        "receiptsRoot": text(header.receipts_root),
         "logsBloom": f"0x{header.bloom:0512x}",
         "difficulty": "0x0",
         "number": hex(header.number),
         "gasLimit": hex(_GAS_LIMIT),
         "gasUsed": hex(header.gas_used),
         "timestamp": hex(header.timestamp),
-        "extraData": text(_minimal(header.branch)),
+        "extraData": text(minimal(header.branch)),
         "mixHash": text(_ZERO_HASH),
         "nonce": text(bytes(8)),
         "baseFeePerGas": "0x0",
@@ -95,20 +95,3 @@ def header_fields(header: Header, block_hash: bytes) -> dict[str, str]:
 def text(value: bytes) -> str:
     """Bytes as JSON-RPC writes them."""
     return "0x" + value.hex()
-
-
-def _rlp(item: bytes) -> bytes:
-    if len(item) == 1 and item[0] < 0x80:
-        return item
-    return _prefix(0x80, len(item)) + item
-
-
-def _prefix(offset: int, length: int) -> bytes:
-    if length < 56:
-        return bytes([offset + length])
-    size = _minimal(length)
-    return bytes([offset + 55 + len(size)]) + size
-
-
-def _minimal(number: int) -> bytes:
-    return number.to_bytes((number.bit_length() + 7) // 8, "big")

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ngu_points.demo.blocks import Block, block_json
+from ngu_points.chain.multicall import read_request
+from ngu_points.demo.blocks import Block, block_json, receipts_json
 from ngu_points.demo.contract import artifact
 from ngu_points.demo.filters import matching, read_filter
 from ngu_points.demo.jsonrpc import (
@@ -20,7 +21,7 @@ from ngu_points.demo.jsonrpc import (
     hex_bytes,
 )
 from ngu_points.demo.node import SimNode
-from ngu_points.demo.views import view
+from ngu_points.demo.views import view, views
 
 
 def answer(node: SimNode, method: str, params: Sequence[Any]) -> bytes:
@@ -95,6 +96,14 @@ def _shown(block: Block | None, full: bool) -> bytes:
     return b"null" if block is None else block_json(block)
 
 
+def _block_receipts(node: SimNode, given: Any) -> bytes:
+    if isinstance(given, str) and len(given) == 66:
+        block = node.by_hash.get(hex_bytes(given, 32))
+    else:
+        block = node.block(_number(node, given))
+    return b"null" if block is None else receipts_json(block)
+
+
 def _get_logs(node: SimNode, given: Any) -> bytes:
     wanted = read_filter(given)
     blocks = _asked_blocks(node, given)
@@ -145,16 +154,31 @@ def _get_code(node: SimNode, address: Any, given: Any = None) -> bytes:
 
 
 def _call(node: SimNode, given: Any, block: Any = None) -> bytes:
-    if not isinstance(given, dict) or "to" not in given:
-        raise RpcError(INVALID_PARAMS, "invalid argument 0: a call needs an object with `to`")
+    if not isinstance(given, dict):
+        raise RpcError(INVALID_PARAMS, "invalid argument 0: a call is an object")
     number = _existing(node, block)
-    if hex_bytes(given["to"], 20) != node.contract or number < node.deployed[node.contract]:
-        return _json("0x")
     try:
         data = bytes.fromhex((given.get("input") or given.get("data") or "0x")[2:])
     except (TypeError, ValueError):
         raise RpcError(INVALID_PARAMS, "invalid argument 0: the call data is not hex") from None
-    return _json(view(node.holdings(number), data))
+    if given.get("to") is None:
+        return _created(node, data, number)
+    exists = _answers(node, hex_bytes(given["to"], 20), number)
+    return _json(view(node.holdings(number), data) if exists else "0x")
+
+
+def _created(node: SimNode, code: bytes, number: int) -> bytes:
+    """Of all creation code there is, this node runs one: the pipeline's multicall."""
+    request = read_request(code)
+    if request is None:
+        text = "a call needs an object with `to`, or the creation code of the multicall"
+        raise RpcError(INVALID_PARAMS, f"invalid argument 0: {text}")
+    exists = _answers(node, request.target, number)
+    return _json(views(node.holdings(number) if exists else None, request))
+
+
+def _answers(node: SimNode, address: bytes, number: int) -> bool:
+    return address == node.contract and number >= node.deployed[node.contract]
 
 
 def _json(value: str) -> bytes:
@@ -170,6 +194,7 @@ _METHODS: Final[dict[str, tuple[int, int, Callable[..., bytes]]]] = {
     "eth_getBlockByNumber": (1, 2, _block_by_number),
     "eth_getBlockByHash": (1, 2, _block_by_hash),
     "eth_getLogs": (1, 1, _get_logs),
+    "eth_getBlockReceipts": (1, 1, _block_receipts),
     "eth_getCode": (1, 2, _get_code),
     "eth_call": (1, 2, _call),
 }

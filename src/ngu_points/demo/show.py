@@ -153,7 +153,7 @@ def _frame(app: App, local: Local) -> Frame:
         counts=[(app.store.meta("counters") or {}).get(str(kind), 0) for kind in range(5)],
         tokens=tokens,
         staked=staked,
-        days=len(app.store.feast_days()),
+        days=len(app.store.feasts.days()),
         pool=int((query.feast_today(view) or {}).get("poolMicro", 0)),
         leaders=query.leaderboard(view, 8),
     )

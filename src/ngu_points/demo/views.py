@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from ngu_points.chain.multicall import ANSWERED, Request
+from ngu_points.chain.multicall import REVERTED as SILENT
 from ngu_points.demo.contract import call, encode_holdings, encode_words
 from ngu_points.demo.holdings import Holdings
 from ngu_points.demo.jsonrpc import REVERTED, SERVER_ERROR, RpcError
@@ -21,6 +23,20 @@ def view(held: Holdings, data: bytes) -> str:
     if len(data) != 4 + 32 * count:
         raise RpcError(REVERTED, "execution reverted", "0x")
     return compute(held, *words)
+
+
+def views(held: Holdings | None, request: Request) -> str:
+    """What `contracts/Multicall.sol` returns, as 0x-hex; `held` is None where nobody answers."""
+    parts = ["0x"]
+    for token in request.ids:
+        for selector in request.selectors:
+            try:
+                answer = "0x" if held is None else view(held, selector + token.to_bytes(32, "big"))
+            except RpcError:
+                answer = "0x"
+            ended = ANSWERED if len(answer) >= 66 else SILENT
+            parts.append(f"{ended:02x}" + answer[2:66].rjust(64, "0"))
+    return "".join(parts)
 
 
 def _owner_of(held: Holdings, token: int) -> str:

@@ -22,6 +22,8 @@ from ngu_points.embedded import jobs
 from ngu_points.embedded.buffer import Buffer
 from ngu_points.embedded.database import Identity, naming_errors, writer_lock
 from ngu_points.embedded.history import History
+from ngu_points.embedded.retractions import remember
+from ngu_points.embedded.scores import Noted, note_endpoints
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered, Head, announce, ready_through
 from ngu_points.engine.rules import DAY, Rules
@@ -34,6 +36,7 @@ log = logging.getLogger("ngu")
 T = TypeVar("T")
 FORKS = 8
 """How often one catch-up may find the chain changed behind it."""
+MINUTE = 60
 SNAPSHOT_EVENTS = 1_000_000
 """A snapshot of the state is kept after so many events, and after each of the latest days."""
 
@@ -69,6 +72,8 @@ class App:
         self._flushing: asyncio.Future[None] | None = None
         self._since_snapshot = 0
         self._sequence = store.queue.last_sequence()
+        self._noted: Noted = {}
+        self._noted_at = 0.0
 
     async def on_worker(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run something that touches the database."""
@@ -76,8 +81,11 @@ class App:
 
     # Catching up --------------------------------------------------------------------------
 
-    async def catch_up(self, to_block: int | None = None) -> Head:
-        """Read and process up to `to_block`, or as far as finality allows; returns the head."""
+    async def catch_up(self, to_block: int | None = None, *, again: bool = False) -> Head:
+        """Read and process up to `to_block`, or as far as finality allows; returns the head.
+
+        `again`: read from the position on, whatever has been announced behind it already.
+        """
         head = await self.reader.head()
         self.progress.head = head
         head = await self._reconciled(head)
@@ -86,19 +94,22 @@ class App:
         for _ in range(FORKS):
             try:
                 # a step never crosses finality: what is final is not undone with what is not
-                await self._cover(min(target, head.final))
-                await self._cover(target)
+                await self._cover(min(target, head.final), again)
+                await self._cover(target, again)
             except Forked as fork:
                 await self._fork(fork.block)
             else:
+                await self.on_worker(self.note_trouble, None)
+                if self.now() - self._noted_at > MINUTE:
+                    await self.on_worker(self.note_endpoints)
                 return head
         raise TransientError(
             f"the chain below block {target} changed {FORKS} times while it was read: "
             "try again later, or add another --rpc"
         )
 
-    async def _cover(self, target: int) -> None:
-        behind = self._read_through()
+    async def _cover(self, target: int, again: bool) -> None:
+        behind = self.store.position() if again else self._read_through()
         if behind.block >= target:
             return
         self.progress.from_block, self.progress.to_block = behind.block + 1, target
@@ -167,6 +178,10 @@ class App:
         if self._since_snapshot >= SNAPSHOT_EVENTS or (step.days and recent):
             self.snapshot()
 
+    def mended(self) -> None:
+        """Ranges were announced anew by somebody else: number the next ones behind them."""
+        self._sequence = self.store.queue.last_sequence()
+
     def snapshot(self) -> None:
         """Keep the state, so that later questions about the past need not begin at the start."""
         self._since_snapshot = 0
@@ -188,22 +203,54 @@ class App:
         await self.on_worker(self._go_back, common)
 
     async def _common(self, block: int) -> int:
-        for end, known in await self.on_worker(lambda: list(self.store.queue.ends_below(block))):
-            found = await self.reader.hash_of(end)
-            if found is None:
-                raise TransientError(f"the node has no block {end} (yet): it lags; try again later")
-            if found == known:
-                return int(end)
+        groups = self.history.checkpoints(block)
+        while group := await self.on_worker(next, groups, None):
+            at = await self._first_common(group)
+            if at is not None:
+                return int(group[at].block)
         return int(self.store.meta("start_block", 0)) - 1
 
+    async def _first_common(self, group: list[Position]) -> int | None:
+        """Which of these blocks, the highest first, is the first that the chain has too.
+
+        Most forks are short: it looks at one, two, four … further blocks, then in between.
+        """
+        low, high = -1, 0
+        while not await self._has(group[high]):
+            if high == len(group) - 1:
+                return None
+            low, high = high, min(2 * high + 1, len(group) - 1)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if await self._has(group[middle]):
+                high = middle
+            else:
+                low = middle
+        return high
+
+    async def _has(self, known: Position) -> bool:
+        found = await self.reader.hash_of(known.block)
+        if found is None:
+            raise TransientError(
+                f"the node has no block {known.block} (yet): it lags; try again later"
+            )
+        return found == known.hash
+
     def _go_back(self, common: int) -> None:
+        if common < int(self.store.meta("start_block", 0)):
+            raise StoreError(
+                f"{self.store.path} and the chain have no block in common: is --rpc another chain "
+                "of the same id, or was it started anew? name another --db"
+            )
         if self.store.archived() > common:
             raise StoreError(
-                f"the chain forked at block {common}, below the archived block "
-                f"{self.store.archived()}: set chain.finality higher and sync into a new --db"
+                f"the chain forked at block {common}, below what is archived as final (block "
+                f"{self.store.archived()}): `ngu rewind {common}` folds again from the archive, "
+                "then `ngu sync` reads the branch that won"
             )
         self.history.drop_snapshots(self.store.archived())  # before: they must not outlive it
         with self.store.commit():
+            remember(self.store, common + 1, f"fork at block {common}", int(self.now()))
             self.store.undo(common)
             self.store.queue.forget(common)
         self.history.recall()
@@ -219,7 +266,7 @@ class App:
         end = await self.on_worker(self._last_end, head.newest)
         if end is None:
             return head
-        block, known = end
+        block, known, _ = end
         for _ in range(2):  # a second look, at another endpoint if there is one
             found = await self.reader.hash_of(block)
             if found is None:
@@ -230,14 +277,31 @@ class App:
         await self._fork(block)
         return head
 
-    def _last_end(self, newest: int) -> tuple[int, bytes] | None:
+    def _last_end(self, newest: int) -> tuple[int, bytes, int] | None:
         """The last range end that a chain of this height can have."""
         return next(self.store.queue.ends_below(newest), None)
+
+    def note_endpoints(self) -> None:
+        """Keep how the endpoints have behaved, for whoever asks after them."""
+        self._noted_at = self.now()
+        self._noted = note_endpoints(
+            self.store, self.reader.rpc.endpoints, self._noted, int(self.now())
+        )
+
+    def note_trouble(self, why: str | None) -> None:
+        """Keep why the chain cannot be read, and since when; None once it can be again."""
+        known = self.store.meta("trouble")
+        if why is None and known is None:
+            return
+        since = known["since"] if known else int(self.now())
+        with self.store.commit():
+            self.store.set_meta("trouble", why and {"why": why, "since": since})
 
     async def close(self) -> None:
         try:
             await self._settled()
             await self.on_worker(self.tidy)
+            await self.on_worker(self.note_endpoints)
         finally:
             self._worker.shutdown()
 
@@ -259,7 +323,7 @@ async def opened(config: Config) -> AsyncIterator[App]:
             ) as rpc:
                 reader = Reader(rpc, contract, finality_of(config))
                 await _identify(config, store, reader)
-                history = History(store, config.archive)
+                history = History(store)
                 history.recall()
                 app = App(config, rules, store, history, reader)
                 try:

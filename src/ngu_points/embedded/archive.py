@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +18,34 @@ import numpy as np
 from ngu_points.embedded.database import Identity
 from ngu_points.embedded.pack import pack, unpack
 from ngu_points.engine.coverage import Covered
-from ngu_points.engine.events import Events
+from ngu_points.engine.events import U8, Events, Rejected
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.process import distinct
 
 
-def segment_name(from_block: int, to_block: int) -> str:
-    return f"{from_block:012d}-{to_block:012d}.npz"
+def segment_name(from_block: int, to_block: int, revision: int = 0) -> str:
+    """A segment that was mended has a revision, and is another file than the one before."""
+    revised = f"-{revision}" if revision else ""
+    return f"{from_block:012d}-{to_block:012d}{revised}.npz"
 
 
-def write_segment(folder: Path, covered: Covered, identity: Identity) -> str:
+def named(path: Path) -> tuple[int, int, int]:
+    """First block, last block and revision, from a segment's name."""
+    first, last, revision = [*path.stem.split("-"), "0"][:3]
+    return int(first), int(last), int(revision)
+
+
+def segment_files(folder: Path) -> list[Path]:
+    """All segments in the folder: by first block, the largest and latest first."""
+    found = [(named(path), path) for path in folder.glob("[0-9]*-[0-9]*.npz")]
+    found.sort(key=lambda f: (f[0][0], -f[0][1], -f[0][2]))
+    return [path for _, path in found]
+
+
+def write_segment(folder: Path, covered: Covered, identity: Identity, revision: int = 0) -> str:
     """Write a range's events; returns the file's name once it is on the disk."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = segment_name(covered.from_block, covered.to_block)
+    name = segment_name(covered.from_block, covered.to_block, revision)
     temporary = folder / f".{name}.{os.getpid()}"
     try:
         with temporary.open("wb") as file:
@@ -84,6 +101,7 @@ def read_segment(path: Path) -> Covered:
         bytes.fromhex(head["lastHash"]),
         head["timestamp"],
         events,
+        _rejected(columns["letters"]) if "letters" in columns else (),
     )
 
 
@@ -119,7 +137,8 @@ def _columns(covered: Covered, identity: Identity) -> dict[str, object]:
     block, first_row, block_row = np.unique(events.block, return_index=True, return_inverse=True)
     address, at = distinct(np.concatenate([events.sender, events.recipient, events.contract]))
     sender, recipient, contract = np.split(at.astype(np.uint32), 3)
-    return {
+    letters = {"letters": _letters(covered.rejected)} if covered.rejected else {}
+    return letters | {
         "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
         "kind": events.kind,
         "block_row": block_row.astype(np.uint32),
@@ -136,3 +155,19 @@ def _columns(covered: Covered, identity: Identity) -> dict[str, object]:
         "quantity": events.quantity,
         "tx_hash": events.tx_hash,
     }
+
+
+def _letters(rejected: Sequence[Rejected]) -> U8:
+    """Dead letters as JSON, their bytes in hex."""
+    rows = [[v.hex() if isinstance(v, bytes) else v for v in astuple(r)] for r in rejected]
+    return np.frombuffer(json.dumps(rows).encode(), np.uint8)
+
+
+def _rejected(letters: U8) -> tuple[Rejected, ...]:
+    types = [field.type for field in fields(Rejected)]
+    rows = json.loads(letters.tobytes())
+    return tuple(Rejected(*map(_value, types, row)) for row in rows)
+
+
+def _value(kind: Any, value: Any) -> Any:
+    return bytes.fromhex(value) if kind == "bytes" else value

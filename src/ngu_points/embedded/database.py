@@ -16,7 +16,7 @@ from typing import Any
 
 from ngu_points.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x4E475550  # "NGUP"
 
 SCHEMA = """
@@ -142,6 +142,59 @@ CREATE TABLE anomalies (               -- events that contradict our record
 ) WITHOUT ROWID;
 CREATE TABLE uncertain (wallet BLOB PRIMARY KEY, blockNumber INTEGER NOT NULL) WITHOUT ROWID;
 
+CREATE TABLE gaps (                    -- what is known to be missing, until it is there
+    stream TEXT NOT NULL,
+    fromBlock INTEGER NOT NULL,
+    toBlock INTEGER NOT NULL,
+    why TEXT NOT NULL,
+    since INTEGER NOT NULL,            -- when it was noticed
+    PRIMARY KEY (stream, fromBlock, toBlock, why)
+) WITHOUT ROWID;
+
+CREATE TABLE shown (                   -- everybody's points before a fork or a repair changed them
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,               -- when that was noticed
+    why TEXT NOT NULL,
+    block INTEGER NOT NULL,            -- the first block that changed
+    timestamp INTEGER NOT NULL,        -- the block time that the points were shown for
+    totals BLOB NOT NULL               -- wallets and numerators, NumPy arrays
+);
+CREATE TABLE retractions (             -- points that were shown and taken back
+    at INTEGER NOT NULL,
+    why TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    timestamp INTEGER NOT NULL,
+    wallet BLOB NOT NULL,
+    shown TEXT NOT NULL,               -- total points at that block time, as they were shown
+    now TEXT NOT NULL                  -- total points at the same block time, as they are since
+);
+CREATE TABLE corrections (             -- published feast days that a repair has changed
+    day INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    why TEXT NOT NULL,
+    before TEXT NOT NULL,              -- JSON: pool, seconds, carryOut, sharesDigest
+    after TEXT,                        -- absent until the day has closed again
+    PRIMARY KEY (day, at)
+);
+
+CREATE TABLE certificates (            -- block ranges compared with the chain, block by block
+    fromBlock INTEGER NOT NULL,
+    toBlock INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    verdicts TEXT NOT NULL,            -- JSON: how many blocks are proven how
+    PRIMARY KEY (fromBlock, toBlock)
+) WITHOUT ROWID;
+
+CREATE TABLE endpoints (               -- how the nodes have behaved; of a URL only the host is kept
+    host TEXT PRIMARY KEY,
+    requests INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    contradictions INTEGER NOT NULL,   -- answers that were shown to be wrong
+    lastError TEXT,
+    lastContradiction TEXT,
+    at INTEGER NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE changes (                 -- before images of what is not final yet, to undo it
     toBlock INTEGER PRIMARY KEY,
     fromBlock INTEGER NOT NULL,
@@ -173,6 +226,11 @@ class Identity:
     chain_id: int
     contract: str
     kind: str
+
+
+def archive_of(db: Path) -> Path:
+    """The archive's folder: beside the database, named after it."""
+    return db.with_name(f"{db.name}.archive")
 
 
 def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
@@ -212,15 +270,20 @@ def _prepare(db: sqlite3.Connection, path: Path, write: bool) -> None:
     if not write:
         if not tables:
             raise StoreError(f"{path} is empty: run `ngu sync` or `ngu run` first")
+        if version < VERSION:
+            raise StoreError(f"{path} was written by an older ngu-points (schema {version}): "
+                             "`ngu sync` or `ngu recalc` brings it up to date")  # fmt: skip
         return
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA cache_size = -65536")
     db.execute("PRAGMA wal_autocheckpoint = 8192")
     db.execute("PRAGMA journal_size_limit = 67108864")
-    if not tables:
+    if version < VERSION:  # a version only ever adds tables and indexes
+        missing = SCHEMA.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
+        missing = missing.replace("CREATE INDEX", "CREATE INDEX IF NOT EXISTS")
         db.executescript(
-            f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION};"
+            f"BEGIN; {missing} PRAGMA application_id = {APPLICATION};"
             f"PRAGMA user_version = {VERSION}; COMMIT;"
         )
 

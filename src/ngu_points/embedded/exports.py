@@ -143,12 +143,12 @@ def _points(view: View) -> Iterator[Row]:
 
 def _feast(view: View, store: Store) -> Iterator[Row]:
     """One row a share; a day without shares has one row without a wallet."""
-    for day, _ in store.feast_days():
+    for day, _ in store.feasts.days():
         if (day.day + 1) * DAY > view.timestamp:
             return
         head = (day.day, day.carry_in, day.emission, day.contribution, day.pool, day.seconds,
                 day.carry_out)  # fmt: skip
-        shares = store.feast_shares(day.day)
+        shares = store.feasts.shares(day.day)
         for wallet, share in shares:
             yield (*head, "0x" + wallet.hex(), share)
         if not shares:

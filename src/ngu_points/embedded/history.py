@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from ngu_points.chain.decode import Decoded
 from ngu_points.embedded.archive import read_segment, write_segment
 from ngu_points.embedded.pack import pack, unpack
-from ngu_points.embedded.store import Store
+from ngu_points.embedded.store import Segment, Store
 from ngu_points.engine.coverage import Covered
-from ngu_points.engine.events import Events, concat
+from ngu_points.engine.events import Events, blobs, concat
 from ngu_points.engine.fingerprint import fingerprint, shares_digest
 from ngu_points.engine.rules import Rules
 from ngu_points.engine.runs import Runs
 from ngu_points.engine.state import State, Wallets, no_state
 from ngu_points.errors import StoreError
+from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.query import View, refold
 
 LATEST = 2**62
@@ -33,10 +35,12 @@ SEGMENT = 50_000
 class History:
     """The archive folder beside a store, and the snapshots in it."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
-        self.folder = folder
+        self.folder = store.archive
         self.tail: list[Events] = []  # what the writer has yet to seal, see `recall`
+        self.lost: set[str] = set()  # segments to do without, because their files are damaged
+        self._last: tuple[str, Covered] | None = None
 
     def recall(self) -> None:
         """Take what is processed and not yet archived from the tables (on opening, after undo)."""
@@ -65,8 +69,9 @@ class History:
             raise StoreError(f"{self.folder} already holds block {events.block[0]}: start again")
         old = events.block <= end.to_block
         parent = self.store.queue.parent_of(start)
+        letters = self.store.queue.letters(start, end.to_block)
         covered = Covered(
-            start, end.to_block, parent, end.last_hash, end.timestamp, events.take(old)
+            start, end.to_block, parent, end.last_hash, end.timestamp, events.take(old), letters
         )
         self._write(covered)
         left = events.take(~old)
@@ -101,11 +106,62 @@ class History:
                 yield beyond(read_segment(self.folder / segment.name), after)
         yield from self._recent(max(after, self.store.archived()))
 
+    def between(self, first: int, last: int) -> Decoded:
+        """Everything that is held of some blocks: events and dead letters."""
+        events, letters = [], []
+        for segment in self.store.segments():
+            overlaps = segment.from_block <= last and segment.to_block >= first
+            if overlaps and segment.name not in self.lost:
+                covered = self._segment(segment.name)
+                rows = (covered.events.block >= first) & (covered.events.block <= last)
+                events.append(covered.events.take(rows))
+                letters += [r for r in covered.rejected if first <= r.block <= last]
+        start = max(first, self.store.archived() + 1)
+        if start <= last:
+            events.append(self.store.queue.recent(start, last))
+            letters += self.store.queue.letters(start, last)
+        return Decoded(concat(events), tuple(letters), 0)
+
+    def checkpoints(self, block: int) -> Iterator[list[Position]]:
+        """Blocks whose hash and time are known, from `block` downwards, in groups.
+
+        The first group is the ends of ranges that are still in the tables; then, segment by
+        segment, its end and every block of it that has an event.
+        """
+        recent = [Position(*end) for end in self.store.queue.ends_below(block)]
+        if recent:
+            yield recent
+        lowest = recent[-1].block if recent else block + 1
+        for segment in reversed(self.store.segments()):
+            if segment.from_block < lowest and segment.name not in self.lost:
+                known = _known(self._segment(segment.name))
+                yield [p for p in known if p.block < lowest]
+
+    def damaged(self, first: int, last: int) -> list[Segment]:
+        """The segments of a range whose files are not there, or not as they were written."""
+        found = []
+        for segment in self.store.segments():
+            if segment.from_block <= last and segment.to_block >= first:
+                try:
+                    self._segment(segment.name)
+                except StoreError:
+                    found.append(segment)
+        return found
+
+    def _segment(self, name: str) -> Covered:
+        """A segment, of which the last one asked for is kept at hand."""
+        if self._last is None or self._last[0] != name:
+            self._last = name, read_segment(self.folder / name)
+        return self._last[1]
+
     def _recent(self, after: int) -> Iterator[Covered]:
         position = self.store.position()
         if position.block > after:
             events = self.store.queue.recent(after + 1, position.block)
-            yield Covered(after + 1, position.block, b"", position.hash, position.timestamp, events)
+            letters = self.store.queue.letters(after + 1, position.block)
+            yield Covered(
+                after + 1, position.block, b"", position.hash, position.timestamp, events, letters
+            )
 
     # Snapshots: a cache; deleting them loses nothing ----------------------------------------
 
@@ -144,15 +200,15 @@ class History:
         if timestamp >= position.timestamp and block >= position.block:
             return View.of(self.store.state(), rules, timestamp)
         start = self._nearest(rules, timestamp, block)
-        hot, _ = refold(rules, self.covered(start.block), start, (block, timestamp))
-        return View.of(hot.state, rules, timestamp)
+        again = refold(rules, self.covered(start.block), start, (block, timestamp))
+        return View.of(again.hot.state, rules, timestamp)
 
     def fingerprint_at(self, at: tuple[int, int]) -> tuple[str, View]:
         """The fingerprint as it was at a (block, time), and the view it is of."""
         rules = self.store.rules
-        hot, days = refold(rules, self.covered(), no_state(rules), at)
-        state = replace(hot.state, block=at[0], timestamp=at[1])
-        closed = [(day, shares_digest(day, state.wallets.address)) for day in days]
+        again = refold(rules, self.covered(), no_state(rules), at)
+        state = replace(again.hot.state, block=at[0], timestamp=at[1])
+        closed = [(day, shares_digest(day, state.wallets.address)) for day in again.days]
         value = fingerprint(state, closed, rules, self.store.chain_id)
         return value, View.of(state, rules)
 
@@ -203,6 +259,17 @@ class History:
         )
 
 
+def _known(covered: Covered) -> list[Position]:
+    """The blocks of a segment whose hash and time are known, the highest first."""
+    events = covered.events
+    last = np.flatnonzero(np.diff(events.block, append=-1))
+    blocks, times = events.block[last].tolist(), events.timestamp[last].tolist()
+    known = list(map(Position, blocks, blobs(events.block_hash[last]), times))
+    if not blocks or blocks[-1] != covered.to_block:
+        known.append(Position(covered.to_block, covered.last_hash, covered.timestamp))
+    return known[::-1]
+
+
 def joined(one: Covered, two: Covered) -> Covered:
     """Two ranges, the second right behind the first, as one."""
     assert two.from_block == one.to_block + 1, "the ranges adjoin"
@@ -211,6 +278,7 @@ def joined(one: Covered, two: Covered) -> Covered:
         from_block=one.from_block,
         parent_hash=one.parent_hash,
         events=concat([one.events, two.events]),
+        rejected=(*one.rejected, *two.rejected),
     )
 
 
@@ -219,4 +287,5 @@ def beyond(covered: Covered, block: int) -> Covered:
     if covered.from_block > block:
         return covered
     later = covered.events.take(covered.events.block > block)
-    return replace(covered, from_block=block + 1, parent_hash=b"", events=later)
+    letters = tuple(r for r in covered.rejected if r.block > block)
+    return replace(covered, from_block=block + 1, parent_hash=b"", events=later, rejected=letters)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ngu_points.embedded.history import History
+from ngu_points.embedded.repair import missing, note_missing
+from ngu_points.embedded.retractions import settle
 from ngu_points.embedded.store import Store
 from ngu_points.engine import invariants
-from ngu_points.engine.coverage import gaps
 from ngu_points.engine.facts import FEAST, total
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import NguError, StoreError
@@ -50,8 +51,8 @@ def points_recalc(history: History, now: int) -> dict[str, Any]:
 def _check_feasts(store: Store, rules: Rules) -> None:
     """Shares plus carry are the pool, day after day, and the ledger holds exactly the shares."""
     carry, given = 0, 0
-    for day, _ in store.feast_days():
-        shares = sum(amount for _, amount in store.feast_shares(day.day))
+    for day, _ in store.feasts.days():
+        shares = sum(amount for _, amount in store.feasts.shares(day.day))
         if day.carry_in != carry or day.pool != shares + day.carry_out:
             raise StoreError(f"points recalc: the feast of day {day.day} does not add up: "
                              "run `ngu rebuild`")  # fmt: skip
@@ -70,6 +71,8 @@ def metrics_aggregation(history: History, now: int) -> dict[str, Any]:
     measured = {
         "block": position.block,
         "lag": max(store.meta("head", position.block) - position.block, 0),
+        "delay": max(now - position.timestamp, 0),
+        "gaps": len(missing(store)),
         "events": sum(v for k, v in counters.items() if k.isdigit()),
         "anomalies": counters.get("anomalies", 0),
         "backlog": store.queue.backlog(),
@@ -87,15 +90,11 @@ def metrics_aggregation(history: History, now: int) -> dict[str, Any]:
 
 
 def gap_check(history: History, now: int) -> dict[str, Any]:
-    """Ranges between the position and the newest covered block that have not been announced."""
-    store = history.store
-    position = store.position().block
-    records = store.coverage(position)
-    end = max((r.to_block for r in records), default=position)
-    found = gaps(records, position + 1, end)
-    for stream, first, last in found:
-        log.warning("gap", extra={"fields": {"stream": stream, "from": first, "to": last}})
-    return {"gaps": [list(gap) for gap in found]}
+    """Keep the ledger of what is missing."""
+    found = note_missing(history.store, now)
+    for gap in found:
+        log.warning("gap", extra={"fields": gap})
+    return {"gaps": found}
 
 
 def heartbeat(history: History, now: int) -> dict[str, Any]:
@@ -112,6 +111,7 @@ def tidy(history: History, now: int) -> dict[str, Any]:
     store = history.store
     history.seal(store.final, least=0)
     history.sweep(now)
+    settle(history, now)
     return {"dropped": store.prune(store.final, store.archived(), now)}
 
 
@@ -136,15 +136,23 @@ def _result(name: str, history: History, now: int) -> dict[str, Any]:
 
 def catch_up(history: History, now: int) -> list[str]:
     """Run every job that is due, in the order of the table; what was missed is one run."""
-    store = history.store
-    last = dict(store.db.execute("SELECT name, lastRun FROM jobs"))
-    ran = []
-    for job in JOBS:
-        if due(job, last.get(job.name), now):
-            result = _result(job.name, history, now)
-            with store.commit():
-                store.db.execute(
-                    "REPLACE INTO jobs VALUES (?, ?, ?)", (job.name, now, json.dumps(result))
-                )
-            ran.append(job.name)
-    return ran
+    last = dict(history.store.db.execute("SELECT name, lastRun FROM jobs"))
+    names = [job.name for job in JOBS if due(job, last.get(job.name), now)]
+    for name in names:
+        _run(name, history, now)
+    return names
+
+
+def publish(history: History, now: int) -> dict[str, Any]:
+    """What a recovery ends with: the ledger of gaps and the figures as they are now."""
+    _run("gap-check", history, now)
+    return _run("metrics-aggregation", history, now)
+
+
+def _run(name: str, history: History, now: int) -> dict[str, Any]:
+    result = _result(name, history, now)
+    with history.store.commit():
+        history.store.db.execute(
+            "REPLACE INTO jobs VALUES (?, ?, ?)", (name, now, json.dumps(result))
+        )
+    return result

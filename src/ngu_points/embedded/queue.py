@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from ngu_points.chain.decode import Decoded
 from ngu_points.embedded import rows
-from ngu_points.engine.coverage import BATCH, STAKING, STREAMS, Coverage, Delivery, digest
-from ngu_points.engine.events import Events, Rejected, concat, event_id
+from ngu_points.engine.coverage import (
+    BATCH,
+    STAKING,
+    STREAMS,
+    Coverage,
+    Delivery,
+    digest,
+    of_stream,
+)
+from ngu_points.engine.events import TYPES, Events, Rejected, concat, event_id, ids
 from ngu_points.engine.rules import DAY
 from ngu_points.pipeline.interfaces import Change
 
 KEEP = 7 * DAY
 CHUNK = 5_000
 FAR_AWAY = 253_370_764_800  # 9999-01-01: an event that is not processed does not expire
+UNANNOUNCED = "an event came after its block was archived without it"
 TABLES = {BATCH: "batch_events", STAKING: "staking_events"}
 SELECTS = {BATCH: rows.SELECT_BATCH, STAKING: rows.SELECT_STAKING}
 
@@ -37,8 +49,8 @@ class Queue:
             else:
                 self._insert(STAKING, rows.STAKING_COLUMNS, 15,
                              rows.staking_rows(events, chain_id, stamp))  # fmt: skip
-            self._put_rejected(delivery.rejected, now)
-            self._put_coverage(delivery.coverage)
+            self.put_rejected(delivery.rejected, now)
+            self.put_coverage(delivery.coverage)
 
     def _insert(self, stream: str, columns: str, width: int, values: Iterator[Any]) -> None:
         """Insert; the same id again changes nothing, unless it is of another block or further."""
@@ -52,7 +64,7 @@ class Queue:
             values,
         )
 
-    def _put_rejected(self, rejected: Sequence[Rejected], now: int) -> None:
+    def put_rejected(self, rejected: Sequence[Rejected], now: int) -> None:
         self.db.executemany(
             "INSERT OR REPLACE INTO dead_letters VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
             [
@@ -62,7 +74,7 @@ class Queue:
             ],
         )  # fmt: skip
 
-    def _put_coverage(self, records: Sequence[Coverage]) -> None:
+    def put_coverage(self, records: Sequence[Coverage]) -> None:
         self.db.executemany(
             "INSERT OR REPLACE INTO coverage VALUES (?,?,?,?,?,?,?,?,?)",
             [
@@ -87,13 +99,7 @@ class Queue:
     def arrived(self, record: Coverage) -> bool:
         within = (record.from_block, record.to_block)
         events = self.events(record.stream, "blockNumber BETWEEN ? AND ?", within)
-        lost = self.db.execute(
-            "SELECT blockNumber, logIndex, transactionIndex, timestamp, transactionHash, blockHash,"
-            " contract, stream, reason, raw FROM dead_letters"
-            " WHERE stream = ? AND blockNumber BETWEEN ? AND ?",
-            (record.stream, *within),
-        ).fetchall()
-        rejected = [Rejected(*row) for row in lost]
+        rejected = [r for r in self.letters(*within) if r.stream == record.stream]
         if len(events) + len(rejected) != record.count:
             return False
         return digest(events, rejected) == record.digest
@@ -123,22 +129,42 @@ class Queue:
                 " WHERE processed = 0 AND blockNumber > ? AND blockNumber <= ?",
                 within,
             )
-        for row, note in change.notes.items():
-            event = change.events.take([row])
-            id_ = event_id(int(event.block[0]), event.tx_hash[0].tobytes(), int(event.log_index[0]))
-            for table in TABLES.values():
-                self.db.execute(f"UPDATE {table} SET error = ? WHERE id = ?", (note, id_))
-            self.db.execute(
-                "REPLACE INTO anomalies VALUES (?, ?, ?)", (id_, int(event.block[0]), note)
-            )
-        self.db.executemany(
-            "INSERT OR IGNORE INTO uncertain VALUES (?, ?)",
+        rows = sorted(change.notes)
+        named = ids(change.events.take(rows))
+        blocks, notes = change.events.block[rows].tolist(), (change.notes[row] for row in rows)
+        self.note(
+            list(zip(blocks, named, notes, strict=True)),
             [(wallet, change.position.block) for wallet in change.uncertain],
         )
+
+    def note(
+        self, notes: Sequence[tuple[int, str, str]], uncertain: Iterable[tuple[bytes, int]]
+    ) -> None:
+        """Record contradicted events (block, id, note) and the wallets concerned, by block."""
+        for block, id_, note in notes:
+            for table in TABLES.values():
+                self.db.execute(f"UPDATE {table} SET error = ? WHERE id = ?", (note, id_))
+            self.db.execute("REPLACE INTO anomalies VALUES (?, ?, ?)", (id_, block, note))
+        self.db.executemany("INSERT OR IGNORE INTO uncertain VALUES (?, ?)", uncertain)
+
+    def clear_notes(self) -> None:
+        """Forget which events contradicted the record."""
+        for table in TABLES.values():
+            self.db.execute(f"UPDATE {table} SET error = NULL WHERE error IS NOT NULL")
 
     def dead_letters(self) -> int:
         """How many logs could not become events."""
         return int(self.db.execute("SELECT count(*) FROM dead_letters").fetchone()[0])
+
+    def letters(self, from_block: int, to_block: int) -> tuple[Rejected, ...]:
+        """The dead letters of some blocks, in position order."""
+        found = self.db.execute(
+            "SELECT blockNumber, logIndex, transactionIndex, timestamp, transactionHash, blockHash,"
+            " contract, stream, reason, raw FROM dead_letters WHERE blockNumber BETWEEN ? AND ?"
+            " ORDER BY blockNumber, logIndex",
+            (from_block, to_block),
+        )
+        return tuple(Rejected(*row) for row in found)
 
     def recent(self, from_block: int, to_block: int) -> Events:
         """Processed events of the working queue, in position order."""
@@ -153,10 +179,10 @@ class Queue:
         ).fetchall()
         return rows.events_of(found)
 
-    def ends_below(self, block: int) -> Iterator[tuple[int, bytes]]:
-        """Ends of covered ranges with their hashes, from `block` downwards."""
+    def ends_below(self, block: int) -> Iterator[tuple[int, bytes, int]]:
+        """Ends of covered ranges with their hashes and times, from `block` downwards."""
         yield from self.db.execute(
-            "SELECT toBlock, lastHash FROM coverage WHERE stream = ? AND toBlock <= ?"
+            "SELECT toBlock, lastHash, timestamp FROM coverage WHERE stream = ? AND toBlock <= ?"
             " ORDER BY toBlock DESC, sequence DESC",
             (BATCH, block),
         )
@@ -214,6 +240,35 @@ class Queue:
                 (FAR_AWAY, after),
             )
 
+    def events_until(self, block: int) -> Events:
+        """Events at or below a block that are not processed, in position order."""
+        found = [self.events(s, "processed = 0 AND blockNumber <= ?", (block,)) for s in STREAMS]
+        return concat(found).sorted()
+
+    def mark_known(self, events: Events, now: int) -> None:
+        """Mark events as processed that have had their effect before; inside a commit."""
+        for table in TABLES.values():
+            self.db.executemany(
+                f"UPDATE {table} SET processed = 1, processedAt = ?, ttl = ? WHERE id = ?",
+                [(now, now + KEEP, id_) for id_ in ids(events)],
+            )
+
+    def put_aside(self, events: Events, now: int) -> None:
+        """Make dead letters of events that nothing had announced; inside a commit.
+
+        Only the chain can say whether they belong there: a gap asks for it.
+        """
+        for stream in STREAMS:
+            mine = events.take(of_stream(events, stream))
+            self.put_rejected([_unannounced(mine, row, stream) for row in range(len(mine))], now)
+            self.db.executemany(
+                f"DELETE FROM {TABLES[stream]} WHERE id = ?", [(id_,) for id_ in ids(mine)]
+            )
+            self.db.executemany(
+                "INSERT OR IGNORE INTO gaps VALUES (?, ?, ?, ?, ?)",
+                [(stream, block, block, UNANNOUNCED, now) for block in mine.block.tolist()],
+            )
+
     def late(self, position: int) -> int | None:
         """The lowest block at or below the position with an event that is not processed."""
         found = [
@@ -225,8 +280,48 @@ class Queue:
         ]
         return min((block for block in found if block is not None), default=None)
 
+    def replace(self, true: Mapping[int, Decoded], now: int, chain_id: int) -> None:
+        """Put other events and dead letters in the place of those of some blocks, as processed."""
+        for block, found in true.items():
+            for table in (*TABLES.values(), "dead_letters", "anomalies"):
+                self.db.execute(f"DELETE FROM {table} WHERE blockNumber = ?", (block,))
+            deliveries = [
+                Delivery(s, found.events.take(of_stream(found.events, s)), (), ()) for s in STREAMS
+            ]
+            self.put(deliveries, now, chain_id, processed=True)
+            self.put_rejected(found.rejected, now)
+
+    def announce_again(self, record: Coverage, count: int, digest_: bytes) -> None:
+        """Supersede a record by one that announces something else; inside a commit."""
+        self.db.execute(
+            "DELETE FROM coverage WHERE stream = ? AND toBlock = ? AND sequence = ?",
+            (record.stream, record.to_block, record.sequence),
+        )
+        sequence = self.last_sequence() + 1
+        self.put_coverage([replace(record, sequence=sequence, count=count, digest=digest_)])
+
     def forget(self, above: int) -> None:
         """Drop everything above a block: the chain has others there; inside a commit."""
         for table in (*TABLES.values(), "dead_letters", "anomalies"):
             self.db.execute(f"DELETE FROM {table} WHERE blockNumber > ?", (above,))
         self.db.execute("DELETE FROM coverage WHERE toBlock > ?", (above,))
+
+
+def _unannounced(events: Events, row: int, stream: str) -> Rejected:
+    """An event as a dead letter; `raw` has what is known of it."""
+    one = events.take([row])
+    known = {"type": TYPES[int(one.kind[0])], "from": "0x" + one.sender[0].tobytes().hex(),
+             "to": "0x" + one.recipient[0].tobytes().hex(),
+             "first": str(one.first[0]), "quantity": str(one.quantity[0])}  # fmt: skip
+    return Rejected(
+        int(one.block[0]),
+        int(one.log_index[0]),
+        int(one.tx_index[0]),
+        int(one.timestamp[0]),
+        one.tx_hash[0].tobytes(),
+        one.block_hash[0].tobytes(),
+        one.contract[0].tobytes(),
+        stream,
+        f"{UNANNOUNCED}: `ngu replay {one.block[0]} {one.block[0]}` asks the chain",
+        json.dumps(known).encode(),
+    )

@@ -3,52 +3,125 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from ngu_points.chain.contract import Contract
+from ngu_points.chain.decode import Decoded, decode
+from ngu_points.embedded.archive import read_segment, write_segment
 from ngu_points.embedded.history import History
-from ngu_points.embedded.rebuild import anomalies, end_below, fold_again
+from ngu_points.embedded.mend import mend
+from ngu_points.embedded.rebuild import end_below, fold_again
+from ngu_points.embedded.retractions import remember
 from ngu_points.embedded.store import Store
-from ngu_points.engine.coverage import gaps
+from ngu_points.engine.coverage import Covered, gaps
+from ngu_points.engine.events import Events, Rejected, concat
 from ngu_points.engine.rules import Rules
-from ngu_points.errors import UsageError
-from ngu_points.pipeline.process import process
+from ngu_points.errors import BadInput, UsageError
+from ngu_points.pipeline.interfaces import Position
+from ngu_points.pipeline.process import EVENTS_MAX, process
+
+DERIVED = {"not announced", "events outstanding", "no segment"}
+"""Reasons that can be seen in the tables at any time, so that they also end there."""
 
 
-def rewind(store: Store, history: History, rules: Rules, block: int, now: int) -> dict[str, Any]:
+def rewind(
+    store: Store, history: History, rules: Rules, block: int, now: int, *, dry: bool = False
+) -> dict[str, Any]:
     """Go back to the last range end at or below a block; what lay above is read again.
 
     Steps with before images are undone; below them the state is folded anew from the archive.
+    `dry`: only say where that would lead.
     """
     began = time.monotonic()
     before = store.position()
     if block >= before.block:
         raise UsageError(f"{block} is not below the last covered block, {before.block}")
     target = end_below(store, history, block)
+    dropped = len(history.between(target.block + 1, before.block).events)
+    report = {"from": before.block, "block": target.block, "eventsDropped": dropped, "dryRun": dry}
+    if dry:
+        return report
     history.drop_snapshots(min(target.block, store.archived()))
+    cut = _cut(history, target)
     with store.commit():
+        remember(store, target.block + 1, f"rewind to block {target.block}", now)
         reach = store.undo_reach()
         if reach is not None and store.archived() <= reach <= target.block:
             store.undo(target.block)
         else:
             again = fold_again(history, rules, target)
-            store.replace_state(again.state, again.days, target)
-            noted = {"anomalies": anomalies(store, target.block)}
-            store.set_meta("counters", again.counters | noted)
+            store.replace_state(again.folded, again.counters, target)
         store.queue.forget(target.block)
         store.unseal(target.block)
+        if cut is not None:
+            store.sealed(*cut)
     while process(store, rules, now):
         pass  # steps are undone whole: fold again what lay between
     history.recall()
-    return {
-        "from": before.block,
+    return report | {
         "block": store.position().block,
         "fingerprint": store.fingerprint(),
         "seconds": round(time.monotonic() - began, 3),
     }
 
 
+def _cut(history: History, target: Position) -> tuple[Covered, str] | None:
+    """The part up to a block of the segment that reaches beyond it, as a segment of its own."""
+    for segment in history.store.segments():
+        if segment.from_block <= target.block < segment.to_block:
+            whole = read_segment(history.folder / segment.name)
+            part = replace(
+                whole,
+                to_block=target.block,
+                last_hash=target.hash,
+                timestamp=target.timestamp,
+                events=whole.events.take(whole.events.block <= target.block),
+                rejected=tuple(r for r in whole.rejected if r.block <= target.block),
+            )
+            return part, write_segment(history.folder, part, history.store.identity())
+    return None
+
+
 def missing(store: Store) -> list[dict[str, Any]]:
-    """Block ranges between the start and the newest covered block that nothing covers."""
+    """What is known to be missing: stream, block range, why, and since when it has been noticed.
+
+    Blocks that nothing covers, events that were announced and have not come, holes in the
+    archive, and blocks that differ from the chain's.
+    """
+    noted = {(s, a, b, why): since for s, a, b, why, since in _noted(store)}
+    for gap in _found(store):
+        noted.setdefault((gap["stream"], gap["from"], gap["to"], gap["why"]), None)
+    return [
+        {"stream": s, "from": a, "to": b, "why": why, "since": since}
+        for (s, a, b, why), since in sorted(noted.items(), key=lambda n: n[0][1:])
+    ]
+
+
+def note_missing(store: Store, now: int) -> list[dict[str, Any]]:
+    """Bring the ledger of gaps up to date: what is new gets a date, what was filled goes."""
+    found = {(g["stream"], g["from"], g["to"], g["why"]) for g in _found(store)}
+    with store.commit():
+        for *gap, _ in _noted(store):
+            if gap[3] in DERIVED and tuple(gap) not in found:
+                store.db.execute(
+                    "DELETE FROM gaps WHERE (stream, fromBlock, toBlock, why) = (?, ?, ?, ?)", gap
+                )
+        store.db.executemany(
+            "INSERT OR IGNORE INTO gaps VALUES (?, ?, ?, ?, ?)", [(*gap, now) for gap in found]
+        )
+    return missing(store)
+
+
+def _noted(store: Store) -> list[tuple[str, int, int, str, int | None]]:
+    return store.db.execute("SELECT * FROM gaps").fetchall()
+
+
+def _found(store: Store) -> list[dict[str, Any]]:
     position = store.position().block
     records = store.coverage(position)
     end = max((r.to_block for r in records), default=position)
@@ -73,6 +146,61 @@ def _unarchived(store: Store) -> list[dict[str, Any]]:
             found.append(hole | {"why": "no segment"})
         following = segment.to_block + 1
     return found
+
+
+def retry(
+    history: History, rules: Rules, contract: Contract, now: int, *, dry: bool = False
+) -> dict[str, Any]:
+    """Decode the dead letters once more; those that are events now take their place in order."""
+    store = history.store
+    now_events: dict[int, list[Events]] = {}
+    letters = store.queue.letters(0, store.position().block)
+    for letter in letters:
+        event = _decoded(letter, contract)
+        if event is not None:
+            now_events.setdefault(letter.block, []).append(event)
+    report: dict[str, Any] = {"tried": len(letters), "dryRun": dry}
+    report["recovered"] = sum(map(len, now_events.values()))
+    if dry or not now_events:
+        return report
+    true = {b: _without_letters(history.between(b, b), new) for b, new in now_events.items()}
+    return report | mend(history, rules, true, "retry of dead letters", now)
+
+
+def _decoded(letter: Rejected, contract: Contract) -> Events | None:
+    """The event that a letter turns out to be; None if it still cannot be one."""
+    try:
+        found = decode(b"[" + letter.raw + b"]", contract, letter.block, letter.block)
+    except BadInput:
+        return None
+    if not len(found.events):
+        return None
+    return replace(found.events, timestamp=np.array([letter.timestamp], np.int64))
+
+
+def _without_letters(held: Decoded, new: list[Events]) -> Decoded:
+    events = concat([held.events, *new]).sorted()
+    found = set(zip(events.block.tolist(), events.log_index.tolist(), strict=True))
+    left = tuple(r for r in held.rejected if (r.block, r.log_index) not in found)
+    return Decoded(events, left, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Generous:
+    """The limits of one machine while a backlog is cleared: larger steps, a larger cache."""
+
+    store: Store
+    events: int = 10 * EVENTS_MAX
+    cache: int = -262_144  # KiB
+
+    @contextmanager
+    def raised(self) -> Iterator[int]:
+        before = self.store.db.execute("PRAGMA cache_size").fetchone()[0]
+        self.store.db.execute(f"PRAGMA cache_size = {self.cache}")
+        try:
+            yield self.events
+        finally:
+            self.store.db.execute(f"PRAGMA cache_size = {before}")
 
 
 def dead_letters(store: Store) -> list[dict[str, Any]]:

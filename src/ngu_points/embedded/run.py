@@ -44,6 +44,7 @@ async def _watch(app: App) -> None:
         except (TransientError, BadInput) as error:
             failures += 1
             pause = min(2.0**failures, PATIENCE)
+            await app.on_worker(app.note_trouble, str(error))
             log.warning("chain not readable", extra={"fields": {"why": str(error), "retry": pause}})
             await asyncio.sleep(pause)
 

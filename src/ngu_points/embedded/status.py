@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from ngu_points.embedded.repair import missing
+from ngu_points.embedded.scores import endpoints
 from ngu_points.embedded.store import Store
-from ngu_points.engine.coverage import gaps
 
 
 def status(store: Store) -> dict[str, Any]:
-    """Position, head, lag, backlog, coverage gaps, dead letters, alarms."""
+    """Position, head, lag, backlog, gaps, dead letters, doubts, proofs, endpoints, alarms."""
     position, counters = store.position(), store.meta("counters") or {}
     head, final = store.meta("head"), store.meta("final", -1)
-    records = store.coverage(position.block)
-    end = max((r.to_block for r in records), default=position.block)
-    missing = [f"{s} {a}..{b}" for s, a, b in gaps(records, position.block + 1, end)]
-    dead, backlog = store.queue.dead_letters(), store.queue.backlog()
     found = {
         "database": str(store.path),
         "identity": store.meta("identity"),
@@ -27,24 +25,62 @@ def status(store: Store) -> dict[str, Any]:
         "final": 0 <= position.block <= final,
         "lag": None if head is None else max(head - position.block, 0),
         "events": sum(v for k, v in counters.items() if k.isdigit()),
-        "backlog": backlog,
+        "backlog": store.queue.backlog(),
         "archivedThrough": store.archived(),
-        "gaps": missing,
-        "deadLetters": dead,
+        "gaps": [_gap(gap) for gap in missing(store)],
+        "deadLetters": store.queue.dead_letters(),
         "anomalies": counters.get("anomalies", 0),
         "uncertainWallets": store.uncertain_wallets(),
+        "retractions": _count(store, "retractions") + _count(store, "shown"),
+        "certified": _certified(store),
+        "verified": store.meta("verified"),
+        "endpoints": endpoints(store),
     }
-    found["alarms"] = [
+    found["alarms"] = _alarms(store, found)
+    return found
+
+
+def _gap(gap: dict[str, Any]) -> str:
+    return f"{gap['stream']} {gap['from']}..{gap['to']}: {gap['why']}"
+
+
+def _count(store: Store, table: str) -> int:
+    return int(store.db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def _certified(store: Store) -> list[str]:
+    """The block ranges that certificates prove, joined where they touch."""
+    joined: list[list[int]] = []
+    found = store.db.execute("SELECT fromBlock, toBlock FROM certificates ORDER BY fromBlock")
+    for first, last in found:
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1][1] = max(joined[-1][1], last)
+        else:
+            joined.append([first, last])
+    return [f"{first}..{last}" for first, last in joined]
+
+
+def _alarms(store: Store, found: dict[str, Any]) -> list[str]:
+    position, gaps, trouble = found["block"], found["gaps"], store.meta("trouble")
+    end = max((r.to_block for r in store.coverage(position)), default=position)
+    differing = (found["verified"] or {}).get("differences", 0)
+    return [
         text
         for text, raised in (
             ("nothing is covered yet: run `ngu sync`", store.meta("position") is None),
-            (f"{len(missing)} coverage gaps", bool(missing)),
-            (f"{dead} dead letters", bool(dead)),
-            (f"{backlog} events wait to be processed", bool(backlog)),
-            (f"blocks up to {end} are read but not processed", end > position.block),
+            (trouble and f"the chain cannot be read since {_when(trouble['since'])}: "
+                         f"{trouble['why']}", bool(trouble)),
+            (f"{len(gaps)} gaps: see `ngu gaps`", bool(gaps)),
+            (f"{found['deadLetters']} dead letters", bool(found["deadLetters"])),
+            (f"{found['backlog']} events wait to be processed", bool(found["backlog"])),
+            (f"blocks up to {end} are read but not processed", end > position),
             *((f"{name} failed: {why}", True) for name, why in store.failed_jobs()),
             (f"{found['anomalies']} events contradict the record", bool(found["anomalies"])),
+            (f"{differing} tokens differ from the contract: see `ngu verify`", bool(differing)),
         )
         if raised
-    ]
-    return found
+    ]  # fmt: skip
+
+
+def _when(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

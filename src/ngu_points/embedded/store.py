@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 
 from ngu_points.embedded import rows
+from ngu_points.embedded.archive import read_segment
 from ngu_points.embedded.database import (
     Identity,
+    archive_of,
     naming_damage,
     naming_errors,
     open_database,
-    sql_int,
 )
+from ngu_points.embedded.feasts import Feasts
 from ngu_points.embedded.queue import Queue
 from ngu_points.embedded.undo import image_of, restored
 from ngu_points.engine import invariants
@@ -34,15 +36,15 @@ from ngu_points.engine.coverage import (
     Delivery,
     Head,
 )
-from ngu_points.engine.events import I64, U8, Events, Ints, blobs
-from ngu_points.engine.feast import FeastDay
-from ngu_points.engine.fingerprint import fingerprint, shares_digest, words
+from ngu_points.engine.events import U8, Events, Ints, blobs, ids
+from ngu_points.engine.fingerprint import fingerprint, words
 from ngu_points.engine.hot import Hot, Part
 from ngu_points.engine.rules import Rules
 from ngu_points.engine.runs import Runs
 from ngu_points.engine.state import State, Wallets, no_wallets
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Change, Position
+from ngu_points.pipeline.query import Refolded
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,10 @@ class Store:
 
     def __init__(self, path: Path, db: sqlite3.Connection, rules: Rules) -> None:
         self.path = path
+        self.archive = archive_of(path)
         self.db = db
         self.queue = Queue(db)
+        self.feasts = Feasts(db)
         self.rules = rules
         self._hot: Hot | None = None
         self._meta: dict[str, Any] = {}
@@ -207,10 +211,28 @@ class Store:
     def arrived(self, record: Coverage) -> bool:
         return self.queue.arrived(record)
 
-    def settle(self) -> None:
+    def settle(self, now: int) -> None:
+        self._surfaced(now)
         late = self.queue.late(self.position().block)
         if late is not None:
             self.undo(late - 1)
+
+    def _surfaced(self, now: int) -> None:
+        """Events that come after their blocks were archived: known there, or dead letters."""
+        late = self.queue.events_until(self.archived())
+        if not len(late):
+            return
+        blocks = late.block.tolist()
+        held = [
+            read_segment(self.archive / s.name).events
+            for s in self.segments()
+            if any(s.from_block <= block <= s.to_block for block in blocks)
+        ]
+        known = {key for events in held for key in _keys(events)}
+        mask = np.array([key in known for key in _keys(late)], np.bool_)
+        with self.commit():
+            self.queue.mark_known(late.take(mask), now)
+            self.queue.put_aside(late.take(~mask), now)
 
     def pending(self, through: int) -> Events:
         return self.queue.pending(self.position().block, through)
@@ -239,7 +261,7 @@ class Store:
             )
         self._write_runs(before, after)
         self._write_wallets(before.wallets, after.wallets)
-        self._write_days(change.after.days, after.wallets.address, change.position.block)
+        self.feasts.write(change.after.days, after.wallets.address, change.position.block)
         self.queue.mark(change, previous, now)
         self._count(change)
         self.set_position(change.position, after)
@@ -280,17 +302,6 @@ class Store:
             rows.wallet_rows(wallets),
         )
 
-    def _write_days(self, days: Sequence[FeastDay], address: U8, block: int) -> None:
-        self.db.executemany(
-            "REPLACE INTO feast_pool VALUES (?,?,?,?,?,?,?,?,?,?)",
-            [
-                (d.day, sql_int(d.carry_in), sql_int(d.emission), sql_int(d.contribution),
-                 sql_int(d.seconds), sql_int(d.carry_out), d.season, block,
-                 shares_digest(d, address), pack_shares(d, address))
-                for d in days
-            ],
-        )  # fmt: skip
-
     def _count(self, change: Change) -> None:
         counters = dict(self._meta.get("counters") or {})
         for kind, number in enumerate(np.bincount(change.events.kind, minlength=5).tolist()):
@@ -325,28 +336,8 @@ class Store:
         """The whole state at the position. Treat it as read-only."""
         return self.hot.state
 
-    def feast_days(self) -> list[tuple[FeastDay, bytes]]:
-        """All closed days without their shares, each with the digest of its shares."""
-        none: I64 = np.zeros(0, np.int64)
-        found = self.db.execute(
-            "SELECT day, carryIn, emission, contribution, seconds, carryOut, season, sharesDigest"
-            " FROM feast_pool ORDER BY day"
-        )
-        return [
-            (
-                FeastDay(day, int(a), int(b), int(c), int(d), int(e), season, none, none),
-                digest_,
-            )
-            for day, a, b, c, d, e, season, digest_ in found
-        ]
-
-    def feast_shares(self, day: int) -> list[tuple[bytes, int]]:
-        """Who got how many micro-points on a closed day, lower address first."""
-        found = self.db.execute("SELECT shares FROM feast_pool WHERE day = ?", (day,)).fetchone()
-        return unpack_shares(found[0]) if found else []
-
     def fingerprint(self) -> str:
-        return fingerprint(self.state(), self.feast_days(), self.rules, self.chain_id)
+        return fingerprint(self.state(), self.feasts.days(), self.rules, self.chain_id)
 
     def freeze(self) -> list[str]:
         """Freeze the rates of the seasons that are over for good; their names."""
@@ -396,6 +387,13 @@ class Store:
             )
             self.set_meta("archived", covered.to_block)
 
+    def revised(self, segment: Segment, name: str, events: int) -> None:
+        """Note that another file holds a segment's blocks now; inside a commit."""
+        self.db.execute(
+            "UPDATE segments SET name = ?, events = ? WHERE fromBlock = ?",
+            (name, events, segment.from_block),
+        )
+
     def sealable(self, final: int) -> int:
         """The last block that may be archived: final, and behind every step that may be undone."""
         found = self.db.execute(
@@ -441,31 +439,27 @@ class Store:
             self.db.execute("DELETE FROM coverage WHERE toBlock < ?", (done,))
             return self.queue.expire(archived, now)
 
-    def replace_state(self, state: State, days: Sequence[FeastDay], position: Position) -> None:
+    def replace_state(self, again: Refolded, counters: dict[str, int], position: Position) -> None:
         """Put another whole state in the place of this one (rebuild)."""
+        state, days = again.hot.state, again.days
         with self.commit():
-            for table in ("tokens", "points", "feast_pool", "changes", "uncertain"):
+            for table in ("tokens", "points", "feast_pool", "changes", "uncertain", "anomalies"):
                 self.db.execute(f"DELETE FROM {table}")
+            self.queue.clear_notes()
+            self.queue.note(again.notes, again.uncertain.items())
+            self.set_meta("counters", counters)
             blank = State(state.runs.take(slice(0, 0)), state.wallets.take(slice(0, 0)))
             self._write_runs(blank, state)
             self.write_wallets(state.wallets)
-            self._write_days(days, state.wallets.address, position.block)
+            self.feasts.write(days, state.wallets.address, position.block)
             self.set_meta("fold", self.rules.fold_key())
             self.set_position(position, state)
         self._hot = None
 
 
-def pack_shares(day: FeastDay, address: U8) -> bytes:
-    """20-byte address and 44-byte share each, lower address first."""
-    named = zip(blobs(address[day.wallet]), day.share.tolist(), strict=True)
-    return b"".join(a + int(s).to_bytes(44, "big") for a, s in named if s)
-
-
-def unpack_shares(data: bytes) -> list[tuple[bytes, int]]:
-    return [
-        (data[i : i + 20], int.from_bytes(data[i + 20 : i + 64], "big"))
-        for i in range(0, len(data), 64)
-    ]
+def _keys(events: Events) -> Iterator[tuple[str, bytes]]:
+    """Id and block hash of each event: the same id in another block is another event."""
+    return zip(ids(events), blobs(events.block_hash), strict=True)
 
 
 def _same_runs(old: Runs, new: Runs) -> Any:

@@ -73,7 +73,12 @@ def of_stream(events: Events, stream: str) -> Bool:
 
 
 def digest(events: Events, rejected: Sequence[Rejected]) -> bytes:
-    """SHA-256 over (block, log index, transaction hash, block hash), 80 bytes each, sorted.
+    """SHA-256 over what `named` says of events and dead letters."""
+    return hashlib.sha256(named(events, rejected)).digest()
+
+
+def named(events: Events, rejected: Sequence[Rejected]) -> bytes:
+    """(block, log index, transaction hash, block hash) of each, 80 bytes each, sorted.
 
     `events` are in position order.
     """
@@ -82,15 +87,15 @@ def digest(events: Events, rejected: Sequence[Rejected]) -> bytes:
     rows[:, 8:16] = events.log_index.astype(">i8").view(np.uint8).reshape(-1, 8)
     rows[:, 16:48] = events.tx_hash
     rows[:, 48:80] = events.block_hash
-    if not rejected:
-        return hashlib.sha256(rows.tobytes()).digest()
     packed = rows.tobytes()
+    if not rejected:
+        return packed
     items = [packed[i : i + 80] for i in range(0, len(packed), 80)]
     items += [
         r.block.to_bytes(8, "big") + r.log_index.to_bytes(8, "big") + r.tx_hash + r.block_hash
         for r in rejected
     ]
-    return hashlib.sha256(b"".join(sorted(items))).digest()
+    return b"".join(sorted(items))
 
 
 def announce(covered: Covered, sequence: int) -> list[Delivery]:

@@ -75,8 +75,12 @@ class Store(Protocol):
         """Whether all that a record announces is in the tables."""
         ...
 
-    def settle(self) -> None:
-        """Go back below any unprocessed event that surfaced at or below the position."""
+    def settle(self, now: int) -> None:
+        """Deal with unprocessed events that surfaced at or below the position.
+
+        What the archive knows has had its effect. What is new takes the state back below it; where
+        that cannot be undone any more it becomes a dead letter, and a gap asks for a replay.
+        """
         ...
 
     def pending(self, through: int) -> Events:

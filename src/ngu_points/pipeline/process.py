@@ -31,7 +31,7 @@ class Step:
 
 def process(store: Store, rules: Rules, now: int, limit: int = EVENTS_MAX) -> Step | None:
     """Fold what is covered beyond the position, about `limit` events; None if nothing is."""
-    store.settle()
+    store.settle(now)
     position = store.position().block
     records = store.coverage(position)
     reach = ready_through(records, position, store.arrived)

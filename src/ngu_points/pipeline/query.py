@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from ngu_points.engine import facts
 from ngu_points.engine.coverage import Covered
-from ngu_points.engine.events import I64, NARROW, Events, Ints
+from ngu_points.engine.events import I64, NARROW, Events, Ints, ids
 from ngu_points.engine.feast import FeastDay
 from ngu_points.engine.hot import Hot
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.engine.runs import NOBODY
-from ngu_points.engine.state import State, advance, among
-from ngu_points.pipeline.process import moves_of
+from ngu_points.engine.state import Advanced, State, advance, among
+from ngu_points.pipeline.process import explain, moves_of
 
 EVENTS_MAX = 50_000
 
@@ -54,28 +54,50 @@ class View:
         return int(hits[0]) if len(hits) else None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Refolded:
+    """What a history comes to when it is folded once more.
+
+    Wallets of the feast days are numbers in `hot`. `notes` are the contradicted events: block,
+    id, error note; `uncertain` the wallets concerned, each with the last such block.
+    """
+
+    hot: Hot
+    days: list[FeastDay] = field(default_factory=list)
+    notes: list[tuple[int, str, str]] = field(default_factory=list)
+    uncertain: dict[bytes, int] = field(default_factory=dict)
+
+
 def refold(
     rules: Rules, history: Iterable[Covered], start: State, until: tuple[int, int] | None = None
-) -> tuple[Hot, list[FeastDay]]:
-    """Fold a history again from a state, up to the last block within `until` (block, seconds).
-
-    Wallets of the feast days are numbers in the result.
-    """
-    hot = Hot(start, rules)
-    days: list[FeastDay] = []
+) -> Refolded:
+    """Fold a history again from a state, up to the last block within `until` (block, seconds)."""
+    again = Refolded(Hot(start, rules))
     for covered in history:
         done = False
         if until is not None and (covered.to_block > until[0] or covered.timestamp > until[1]):
             covered, done = _part(covered, *until), True
         for events, block, timestamp in _steps(covered):
             address, moves = moves_of(events)
-            part = hot.take(moves.first, moves.end, address, timestamp)
+            part = again.hot.take(moves.first, moves.end, address, timestamp)
             after = advance(part.state, moves, rules, block, timestamp)
-            numbers = hot.put(part, after.state)
-            days += [replace(d, wallet=numbers[d.wallet]) for d in after.days]
+            numbers = again.hot.put(part, after.state)
+            again.days.extend(replace(d, wallet=numbers[d.wallet]) for d in after.days)
+            _note(again, after, events)
         if done:
             break
-    return hot, days
+    return again
+
+
+def _note(again: Refolded, after: Advanced, events: Events) -> None:
+    if not len(after.anomalies.event):
+        return
+    notes, concerned = explain(after.anomalies, events, after.state.wallets.address)
+    rows = sorted(notes)
+    blocks = events.block[rows].tolist()
+    named = zip(blocks, ids(events.take(rows)), (notes[row] for row in rows), strict=True)
+    again.notes.extend(named)
+    again.uncertain.update(dict.fromkeys(concerned, max(blocks)))
 
 
 def _part(covered: Covered, block: int, timestamp: int) -> Covered:

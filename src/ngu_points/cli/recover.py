@@ -1,0 +1,370 @@
+"""Commands of recovery: what is missing, and how it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ngu_points.chain.reader import Reader
+from ngu_points.chain.rpc import Rpc
+from ngu_points.cli.options import Given, shared
+from ngu_points.cli.progress import counted
+from ngu_points.cli.stores import Opened, reading, writing
+from ngu_points.config import contract_of, finality_of
+from ngu_points.embedded import certify as certifying
+from ngu_points.embedded import jobs, repair
+from ngu_points.embedded.app import opened
+from ngu_points.embedded.database import archive_of
+from ngu_points.embedded.history import History
+from ngu_points.embedded.rebuild import rebuild as rebuild_store
+from ngu_points.embedded.replay import replay as replay_blocks
+from ngu_points.embedded.retractions import listed
+from ngu_points.embedded.status import status
+from ngu_points.errors import StoreError, UsageError
+from ngu_points.pipeline.recover import drain as drained
+
+Block = click.IntRange(0)
+DRY = click.option("--dry-run", "dry", is_flag=True, help="Only say what would be done.")
+
+
+class _Receipts(click.ParamType[int | None]):
+    """`all`, or how many blocks."""
+
+    name = "receipts"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | None:
+        if value == "all":
+            return None
+        if not str(value).isascii() or not str(value).isdecimal():
+            self.fail(f"{value!r}: it takes all, or a number of blocks", param, ctx)
+        return int(value)
+
+
+RECEIPTS = click.option(
+    "--receipts", type=_Receipts(), default="all", show_default=True, metavar="all|N",
+    help="Prove all blocks that the bloom leaves open by their receipts, or only N of them.",
+)  # fmt: skip
+
+
+@click.command()
+@shared
+def gaps(given: Given) -> int:
+    """What is missing, why, and since when: blocks, events, archive files.
+
+    Exit code 3 if anything is. `ngu replay FROM TO` brings it back.
+    """
+    with reading(given) as opened_:
+        found = repair.missing(opened_.store)
+    if not given.json:
+        for gap in found:
+            since = "now" if gap["since"] is None else f"since {_when(gap['since'])}"
+            click.echo(
+                f"{gap['stream']}: blocks {gap['from']}..{gap['to']}: {gap['why']} ({since})"
+            )
+        if not found:
+            click.echo("no gaps")
+    given.answer({"gaps": found})
+    return 3 if found else 0
+
+
+@click.command()
+@click.argument("first", metavar="FROM", type=Block)
+@click.argument("last", metavar="TO", type=Block)
+@RECEIPTS
+@DRY
+@shared
+def replay(given: Given, first: int, last: int, receipts: int | None, dry: bool) -> int:
+    """Read blocks FROM to TO from the chain again; find and repair what was missing or wrong.
+
+    Every block is compared with its header, its receipts or other endpoints; what differs is
+    replaced, everything behind it is folded again, and the gap, backlog and delay figures are
+    published. Name a second --rpc: a node does not notice what it leaves out itself.
+
+    Exit code 3: something differed (with --dry-run), or still differs, or is not proven.
+    """
+    if first > last:
+        raise UsageError(f"{first} {last}: the first block lies behind the last one")
+    report = asyncio.run(_replay(given, first, last, receipts, dry))
+    if not given.json:
+        _print_replay(report)
+    given.answer(report)
+    doubt = report["differing"] if dry else report.get("stillDiffering") or report["doubtful"]
+    return 3 if doubt else 0
+
+
+async def _replay(
+    given: Given, first: int, last: int, receipts: int | None, dry: bool
+) -> dict[str, Any]:
+    async with opened(given.config) as app:
+        with counted("blocks compared", last - first + 1) as seen:
+            return await replay_blocks(
+                app, first, last, receipts=receipts, dry=dry, seen=lambda b: seen(b - first + 1)
+            )
+
+
+def _print_replay(report: dict[str, Any]) -> None:
+    _print_verdicts(report)
+    for found in report["differences"]:
+        what = [f"{len(found[k])} {k}" for k in ("missing", "extra") if found[k]] or ["altered"]
+        click.echo(f"  block {found['block']}: {', '.join(what)} ({found['how']})")
+    if report["dryRun"]:
+        click.echo("nothing was changed (--dry-run)")
+    elif report["repaired"]:
+        left = report["stillDiffering"]
+        how = f"; still differing: {left}" if left else " and compared them again: equal"
+        click.echo(f"repaired {report['repaired']} blocks{how}")
+        click.echo(f"  {report['retracted']} wallets have fewer points than were shown, "
+                   f"{report['feastDaysCorrected']} published feast days corrected: "
+                   "`ngu retractions`")  # fmt: skip
+    click.echo(f"fingerprint {report['fingerprint']}")
+
+
+def _print_verdicts(report: dict[str, Any]) -> None:
+    click.echo(f"blocks {report['from']}..{report['to']}: {report['events']:,} events, "
+               f"{report['deadLetters']:,} dead letters held")  # fmt: skip
+    for verdict, blocks in sorted(report["verdicts"].items()):
+        click.echo(f"  {blocks:>9,} blocks {verdict}")
+    if report["headersDoubt"]:
+        click.echo(f"  headers: {report['headersDoubt']}")
+
+
+@click.command()
+@click.argument("first", metavar="FROM", type=Block)
+@click.argument("last", metavar="TO", type=Block)
+@RECEIPTS
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
+              help="Default: certificates/FROM-TO.json in the archive.")  # fmt: skip
+@shared
+def certify(given: Given, first: int, last: int, receipts: int | None, output: Path | None) -> int:
+    """Prove that no event of blocks FROM to TO is missing, and write a certificate.
+
+    Headers are linked by recomputed hashes; where the bloom excludes the contract, nothing was
+    logged; elsewhere the receipts must have the header's root. May run beside `ngu run`.
+
+    Exit code 3: blocks differ (repair them with `ngu replay`), or could not be proven.
+    """
+    with reading(given) as opened_:
+        first, last = certifying.checked_range(opened_.store, first, last)
+        found, made = asyncio.run(_certify(opened_, first, last, receipts))
+    path = output or archive_of(given.config.db) / "certificates" / f"{first:012d}-{last:012d}.json"
+    certifying.write_certificate(path, made)
+    noted = _note(given, found)
+    report = {k: made[k] for k in found.summary()} | {"certificate": str(path), "noted": noted}
+    if not given.json:
+        _print_verdicts(report)
+        for found_ in made["differences"][: certifying.LISTED]:
+            click.echo(f"  block {found_['block']} differs: {found_['how']}")
+        if found.differences:
+            click.echo(f"repair them: `ngu replay {first} {last}`")
+        click.echo(f"wrote {path}")
+    given.answer(report)
+    return 3 if found.doubtful else 0
+
+
+async def _certify(
+    opened_: Opened, first: int, last: int, receipts: int | None
+) -> tuple[certifying.Comparison, dict[str, Any]]:
+    config = opened_.given.config
+    if not config.chain.rpc:
+        raise UsageError("no chain to read: give --rpc URL, or chain.rpc in ngu.toml")
+    async with Rpc(
+        config.chain.rpc,
+        timeout=config.chain.timeout,
+        requests_per_second=config.chain.requests_per_second,
+        max_retries=config.chain.retries,
+    ) as rpc:
+        chain_id = await rpc.chain_id()
+        if chain_id != opened_.store.chain_id:
+            raise UsageError(f"the node serves chain {chain_id}, the database is of chain "
+                             f"{opened_.store.chain_id}: check --rpc")  # fmt: skip
+        reader = Reader(rpc, contract_of(config), finality_of(config))
+        with counted("blocks compared", last - first + 1) as seen:
+            found = await certifying.compare(
+                reader, opened_.history, first, last, receipts, lambda b: seen(b - first + 1)
+            )
+    return found, certifying.certificate(found, opened_.history, int(time.time()))
+
+
+def _note(given: Given, found: certifying.Comparison) -> bool:
+    """Keep the result in the database, unless another process is writing there."""
+    try:
+        with writing(given) as history:
+            certifying.note(history.store, found, int(time.time()))
+    except StoreError:
+        return False
+    return True
+
+
+@click.command()
+@DRY
+@shared
+def drain(given: Given, dry: bool) -> int:
+    """Clear a backlog: process everything that is covered, in larger steps than usual, in order.
+
+    Limits are raised and put back, order is checked at every step, and in the end the gap,
+    backlog and delay figures are published. Reads nothing from the chain.
+
+    Exit code 3: something is left that cannot be processed yet (see `ngu gaps`).
+    """
+    with writing(given) as history:
+        report = _drain(history, dry)
+    if not given.json:
+        rate = report["events"] / report["seconds"] if report["seconds"] else 0
+        click.echo(f"backlog {report['backlogBefore']:,} events, now {report['backlog']:,}")
+        click.echo(f"  {report['events']:,} events in {report['steps']} steps of up to "
+                   f"{report['eventsPerStep']:,}, {report['seconds']:.2f} s ({rate:,.0f}/s), "
+                   "in order")  # fmt: skip
+        click.echo(f"  alarms: {'; '.join(report['alarms']) or 'none'}")
+        click.echo(f"block {report['block']:,}, fingerprint {report['fingerprint']}")
+    given.answer(report)
+    return 3 if report["backlog"] and not dry else 0
+
+
+def _drain(history: History, dry: bool) -> dict[str, Any]:
+    store, now, began = history.store, int(time.time()), time.monotonic()
+    limits = repair.Generous(store)
+    backlog = store.queue.backlog()
+    history.recall()
+    report: dict[str, Any] = {"dryRun": dry, "backlogBefore": backlog, "events": 0, "steps": 0}
+    report |= {"eventsPerStep": limits.events, "alarmsBefore": status(store)["alarms"]}
+    with counted("events processed", backlog) as seen:
+        for step in () if dry else drained(store, store.rules, limits, now):
+            history.add(step.events)
+            history.seal(store.final)
+            report["events"] += len(step.events)
+            report["steps"] += 1
+            seen(report["events"])
+    report["seconds"] = round(time.monotonic() - began, 3)
+    if not dry:
+        report["metrics"] = jobs.publish(history, now)
+    position = store.position().block
+    report |= {"backlog": store.queue.backlog(), "block": position}
+    return report | {"alarms": status(store)["alarms"], "fingerprint": store.fingerprint()}
+
+
+@click.command()
+@click.argument("block", type=Block)
+@DRY
+@shared
+def rewind(given: Given, block: int, dry: bool) -> int:
+    """Go back to the last range end at or below BLOCK; the next sync reads the chain again.
+
+    For a fork below the undo window, or events that should be read anew.
+    """
+    with writing(given) as history:
+        store = history.store
+        result = repair.rewind(store, history, store.rules, block, int(time.time()), dry=dry)
+    if not given.json:
+        click.echo(f"{'would go ' if dry else ''}back from block {result['from']:,} to block "
+                   f"{result['block']:,}: {result['eventsDropped']:,} events to read "
+                   "again")  # fmt: skip
+        if not dry:
+            click.echo(f"fingerprint {result['fingerprint']}")
+    given.answer(result)
+    return 0
+
+
+@click.command()
+@DRY
+@shared
+def rebuild(given: Given, dry: bool) -> int:
+    """Fold every event again from the archive, under the rules of the configuration.
+
+    Needed after weights, tiers, exclusions, season borders, staking or the feast have changed;
+    otherwise the fingerprint afterwards must be the one before (exit code 3 if it is not). Where
+    the database is lost, the archive beside it is enough to make it anew.
+    """
+    with writing(given, archive_will_do=True) as history:
+        store = history.store
+        with counted("blocks folded", store.position().block) as seen:
+            result = rebuild_store(
+                store, history, store.rules, int(time.time()), dry=dry, seen=seen
+            )
+    if not given.json:
+        click.echo(f"folded {result['events']:,} events in {result['seconds']:.2f} s; "
+                   f"fingerprint {result['fingerprint']}")  # fmt: skip
+        if result["recovered"]:
+            click.echo("  recovered from the archive alone: `ngu sync` reads what came after it")
+        elif result["rulesChanged"]:
+            click.echo("  the rules have changed: the fingerprint before was under other rules")
+        elif not result["same"]:
+            before = result["before"] or "too damaged to have one"
+            click.echo(f"  it was {before}: the stored state differed from the archive")
+        if dry:
+            click.echo("nothing was changed (--dry-run)")
+    given.answer(result)
+    return 0 if result["same"] or result["rulesChanged"] or result["recovered"] else 3
+
+
+@click.command("dead-letters")
+@click.argument("identifier", metavar="[ID]", required=False)
+@click.option("--retry", is_flag=True, help="Decode them again; those that are events now count.")
+@DRY
+@shared
+def dead_letters(given: Given, identifier: str | None, retry: bool, dry: bool) -> int:
+    """Logs of configured events that cannot be events, each with its reason; or one of them, whole.
+
+    Exit code 3 if there are any.
+    """
+    result: dict[str, Any] = {}
+    if retry:
+        with writing(given) as history:
+            rules, contract = history.store.rules, contract_of(given.config)
+            result = repair.retry(history, rules, contract, int(time.time()), dry=dry)
+            jobs.publish(history, int(time.time()))
+    with reading(given) as opened_:
+        found = repair.dead_letters(opened_.store)
+    if identifier is not None:
+        found = [letter for letter in found if letter["id"] == identifier]
+        if not found:
+            raise UsageError(f"there is no dead letter {identifier}: `ngu dead-letters` lists them")
+    if not given.json:
+        _print_letters(found, result, whole=identifier is not None)
+    given.answer(result | {"deadLetters": found})
+    return 3 if found else 0
+
+
+def _print_letters(found: list[dict[str, Any]], result: dict[str, Any], *, whole: bool) -> None:
+    if result:
+        word = "would be" if result["dryRun"] else "are"
+        click.echo(f"{result['recovered']} of {result['tried']} {word} events now")
+    for letter in found:
+        if whole:
+            click.echo(json.dumps(letter, indent=1))
+        else:
+            click.echo(f"{letter['id']}  {letter['stream']}  {letter['reason']}")
+    if not found:
+        click.echo("no dead letters")
+
+
+@click.command()
+@shared
+def retractions(given: Given) -> int:
+    """Points that were shown and taken back, by forks and repairs; corrected feast days."""
+    with reading(given) as opened_:
+        found = [r.shown_as() for r in listed(opened_.history)]
+        days = opened_.store.feasts.corrections()
+    if not given.json:
+        for r in found:
+            click.echo(f"{r['wallet']}  {r['shown']} → {r['now']} as of {_when(r['timestamp'])}: "
+                       f"{r['why']}")  # fmt: skip
+        for day in days:
+            click.echo(f"feast day {day['day']} was corrected on {_when(day['at'])}: {day['why']}")
+        if not found and not days:
+            click.echo("nothing was taken back")
+    given.answer({"retractions": found, "feastDays": days})
+    return 0
+
+
+def _when(seconds: Any) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+COMMANDS = (
+    gaps, replay, certify, drain, rewind, rebuild, dead_letters, retractions,
+)  # fmt: skip

@@ -1,0 +1,164 @@
+"""A node that leaves out logs: what is found, by whom, and how it comes back."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.faulty import Call, Fault, FaultyNode, Reply, serving
+from cli.program import Ended, address, busy_chain, ngu, place
+from ngu_points.demo.node import SimNode
+
+SOME, SILENT = 12, 77
+"""Of some 1,600 logs a few are left out here and there, and all of one block."""
+
+
+def leaving_out(lost: set[tuple[str, str]], *, receipts: bool = True) -> Fault:
+    """Logs at these (block, log index) never appear in eth_getLogs; headers stay honest.
+
+    Without `receipts` the node says that it does not know eth_getBlockReceipts.
+    """
+
+    def fault(calls: list[Call], right: bytes) -> Reply | None:
+        methods = {call["method"] for call in calls}
+        if "eth_getBlockReceipts" in methods and not receipts:
+            wrong = {"code": -32601, "message": "the method eth_getBlockReceipts does not exist"}
+            said = {"jsonrpc": "2.0", "id": calls[0]["id"], "error": wrong}
+            return Reply(json.dumps(said).encode())
+        if "eth_getLogs" not in methods:
+            return None
+        told = json.loads(right)
+        if isinstance(told.get("result"), list):
+            told["result"] = [
+                log for log in told["result"] if (log["blockNumber"], log["logIndex"]) not in lost
+            ]
+        return Reply(json.dumps(told).encode())
+
+    return fault
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One chain, an honest node, a node that leaves out logs, what a true sync comes to."""
+
+    node: SimNode
+    honest: FaultyNode
+    lying: FaultyNode
+    lost: set[tuple[str, str]]
+    right: dict[str, Any]
+
+    def words(self, db: Path, *urls: str) -> tuple[object, ...]:
+        more = [word for url in urls[1:] for word in ("--rpc", url)]
+        return (*place(self.node, urls[0], db), *more, "--finality", 0, "--json")
+
+    @property
+    def blocks(self) -> set[int]:
+        return {int(block, 16) for block, _ in self.lost}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """What is lost lies below finality, where a sync reads long ranges."""
+    node = busy_chain(160, seconds_per_block=1800)
+    with serving(node) as honest, serving(node) as lying:
+        db = tmp_path_factory.mktemp("right") / "ngu.db"
+        words = (*place(node, honest.url, db), "--finality", 0, "--json")
+        right = ngu("sync", *words).json
+        logs = json.loads(asked(honest, "eth_getLogs", {"fromBlock": "0x1", "toBlock": "0x80"}))
+        chosen = random.Random(7).sample(logs["result"], SOME)
+        chosen += [log for log in logs["result"] if log["blockNumber"] == hex(SILENT)]
+        lost = {(log["blockNumber"], log["logIndex"]) for log in chosen}
+        yield Scene(node, honest, lying, lost, right)
+
+
+def asked(node: FaultyNode, method: str, *params: Any) -> bytes:
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    return node.reply(json.dumps(body).encode()).body
+
+
+@pytest.fixture
+def lossy(scene: Scene, tmp_path: Path) -> Path:
+    """A database synced from the node that leaves out logs."""
+    scene.lying.fault = leaving_out(scene.lost)
+    ended = ngu("sync", *scene.words(tmp_path / "ngu.db", scene.lying.url))
+    assert ended.json["events"] == scene.right["events"] - len(scene.lost)
+    return tmp_path / "ngu.db"
+
+
+def missing(report: dict[str, Any]) -> int:
+    return sum(len(found["missing"]) for found in report["differences"])
+
+
+def replayed(scene: Scene, db: Path, *urls: str) -> Ended:
+    return ngu("replay", 0, scene.right["block"], *scene.words(db, *urls))
+
+
+def test_receipts_show_what_one_endpoint_left_out(scene: Scene, lossy: Path) -> None:
+    """With one endpoint: its own headers convict it, every log is found, named and put back."""
+    certified = ngu("certify", 0, scene.right["block"], *scene.words(lossy, scene.lying.url))
+    assert certified.code == 3
+    made = json.loads(Path(certified.json["certificate"]).read_text(encoding="utf-8"))
+    assert {found["block"] for found in made["differences"]} == scene.blocks
+    assert missing(made) == len(scene.lost)
+    gaps = ngu("gaps", "--db", lossy, "--json")
+    assert (gaps.code, {gap["from"] for gap in gaps.json["gaps"]}) == (3, scene.blocks)
+    alarms = ngu("status", "--db", lossy, "--json").json["alarms"]
+    assert any("gaps: see `ngu gaps`" in alarm for alarm in alarms)
+    dry = ngu("replay", 0, scene.right["block"], "--dry-run", *scene.words(lossy, scene.lying.url))
+    assert (dry.code, missing(dry.json), dry.json["repaired"]) == (3, len(scene.lost), 0)
+    ended = replayed(scene, lossy, scene.lying.url)
+    assert (ended.code, ended.json["stillDiffering"]) == (0, [])
+    assert ended.json["fingerprint"] == scene.right["fingerprint"]
+    assert ended.json["metrics"]["gaps"] == 0
+    assert ngu("gaps", "--db", lossy).code == 0
+    status = ngu("status", "--db", lossy, "--json").json
+    assert not [alarm for alarm in status["alarms"] if "gap" in alarm]
+    again = ngu("certify", 0, scene.right["block"], *scene.words(lossy, scene.lying.url))
+    assert again.code == 0
+    assert ngu("status", "--db", lossy, "--json").json["certified"] == [
+        f"1..{scene.right['block']}"
+    ]
+
+
+def test_without_receipts_a_second_endpoint_shows_it(scene: Scene, lossy: Path) -> None:
+    """Where no node gives receipts, another endpoint's logs convict: all is found and put back."""
+    scene.lying.fault = leaving_out(scene.lost, receipts=False)
+    scene.honest.fault = leaving_out(set(), receipts=False)
+    ended = replayed(scene, lossy, scene.lying.url, scene.honest.url)
+    scene.honest.fault = None
+    assert ended.json["fingerprint"] == scene.right["fingerprint"]
+    assert missing(ended.json) == len(scene.lost)
+    endpoints = {e["host"]: e for e in ngu("status", "--db", lossy, "--json").json["endpoints"]}
+    host = scene.lying.url.removeprefix("http://")
+    assert endpoints[host]["contradictions"] > 0
+    assert endpoints[scene.honest.url.removeprefix("http://")]["contradictions"] == 0
+
+
+def test_alone_and_without_receipts_nothing_is_called_proven(scene: Scene, lossy: Path) -> None:
+    """One endpoint that lies and gives no receipts: what cannot be known is said to be so."""
+    scene.lying.fault = leaving_out(scene.lost, receipts=False)
+    ended = ngu("certify", 0, scene.right["block"], *scene.words(lossy, scene.lying.url))
+    made = json.loads(Path(ended.json["certificate"]).read_text(encoding="utf-8"))
+    proven = [(a, b) for a, b, verdict in made["proof"] if verdict.startswith("proven")]
+    assert not [block for block in scene.blocks for a, b in proven if a <= block <= b]
+    assert ended.code == 3
+    doubted = {found["block"]: found["how"] for found in made["unproven"]}
+    assert set(doubted) == {SILENT}
+    assert "the bloom allows for logs" in doubted[SILENT]
+
+
+def test_what_is_no_range_is_refused(scene: Scene, lossy: Path) -> None:
+    """A reversed range and one beyond the last covered block: one line that says what there is."""
+    words = scene.words(lossy, scene.honest.url)[:-1]
+    reversed_ = ngu("replay", 9, 3, *words)
+    assert (reversed_.code, "lies behind" in reversed_.complaint) == (2, True)
+    beyond = ngu("certify", 9_000, 9_001, *words)
+    assert (beyond.code, "not covered: that is 1..161" in beyond.complaint) == (2, True)
+    nowhere = ngu("certify", 1, 2, "--db", lossy, "--contract", address(scene.node))
+    assert (nowhere.code, "give --rpc" in nowhere.complaint) == (2, True)

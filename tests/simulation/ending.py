@@ -1,0 +1,99 @@
+"""How a world ends: everybody is honest and in good health, and everything must be right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ngu_points.embedded import jobs
+from ngu_points.embedded.app import App, opened
+from ngu_points.embedded.rebuild import rebuild
+from ngu_points.embedded.replay import replay
+from ngu_points.embedded.store import Store
+from simulation.blocks import Block, branch
+from simulation.truth import Truth, check_oracle, check_past, check_record, check_state, same
+from simulation.verdicts import check_audit
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+
+async def settle(world: World) -> None:
+    """Catch up with the chain as it ends, and compare everything."""
+    async with opened(world.config) as app:
+        tip = await _caught_up(world, app)
+        if tip is None:
+            return
+        first, truth = world.first(tip), world.truth(tip)
+        if world.knobs.silent:
+            await _audited(world, app, first, tip)
+        _check(app, tip, truth)
+        earlier = world.chain.now.blocks[world.rng.randint(first, tip.number)]
+        check_past(app.history, world.rules, world.truth(earlier))
+        await app.on_worker(app.tidy)
+        _check(app, tip, truth)
+        if world.report.seed % 3 == 0:
+            again = rebuild(app.store, app.history, world.rules, int(world.now()))
+            same("rebuild", again["same"], True)
+        if world.report.seed % 4 == 1 and not world.knobs.silent:
+            await _audited(world, app, first, tip)
+    reader = Store.open(world.machine.db, world.rules)
+    check_state(reader, truth)
+    reader.close()
+    if world.report.seed % 4 == 0:
+        check_oracle(branch(tip, first), truth, world.programme.oracle, world.rules)
+    if world.report.seed % 8 == 0:
+        await _fresh(world, truth)
+
+
+async def _caught_up(world: World, app: App) -> Block | None:
+    """Read what there is; the last block read, None if the chain is shorter than that."""
+    ingest = app._ingest
+    world.prepare(app)
+    world.look(app)
+    await app.on_worker(world.stream.drain, ingest)
+    for _ in range(5):
+        head = await app.catch_up()
+        await app.on_worker(world.stream.drain, ingest)
+        if app.store.position().block >= head.readable:
+            break
+    await app.on_worker(jobs.catch_up, app.history, int(app.now()))
+    tip = world.chain.now.blocks[max(head.readable, 0)]
+    if tip.number < world.begin:
+        return None
+    same("block reached", app.store.position().block, tip.number)
+    return tip
+
+
+async def _audited(world: World, app: App, first: int, tip: Block) -> None:
+    """Let liars and then honest nodes say what is missing, and have it put right."""
+    faults, chain = world.report.faults, world.chain
+    world.network.calm = False
+    async with world.client() as rpc:
+        told = await check_audit(rpc, app.history, chain, (first, tip.number), honest=False)
+    world.network.calm = True
+    faults["audits of lying nodes"] += 1
+    faults["audits that lying nodes did not let end"] += told < 0
+    rpc = app.reader.rpc
+    differing = await check_audit(rpc, app.history, chain, (first, tip.number), honest=True)
+    faults["blocks in which the audit found something missing"] += differing
+    if differing:
+        report: dict[str, Any] = await replay(
+            app, first, tip.number, receipts=None, dry=False, seen=lambda _: None
+        )
+        same("blocks repaired by replay", report["repaired"], differing)
+        same("blocks still differing after replay", report["stillDiffering"], [])
+
+
+def _check(app: App, tip: Block, truth: Truth) -> None:
+    same("hash reached", app.store.position().hash.hex(), tip.hash.hex())
+    check_state(app.store, truth)
+    check_record(app.store, app.history, truth)
+
+
+async def _fresh(world: World, truth: Truth) -> None:
+    """A sync into an empty folder ends in the same fingerprint."""
+    world.machine.folder = world.machine.root / "fresh"
+    world.machine.folder.mkdir()
+    async with opened(world.config) as app:
+        await app.catch_up(truth.block)
+        same("fingerprint of a fresh sync", app.store.fingerprint(), truth.fingerprint)

@@ -1,0 +1,63 @@
+"""What the audit says of blocks, held against what they really logged."""
+
+from __future__ import annotations
+
+from ngu_points.chain.audit import Finding, examine
+from ngu_points.chain.decode import Decoded
+from ngu_points.chain.proof import Verdict
+from ngu_points.chain.rpc import Rpc
+from ngu_points.embedded.history import History
+from ngu_points.engine.events import event_id, ids
+from ngu_points.errors import BadInput, TransientError
+from simulation.blocks import Block, Chain
+from simulation.nodes import CHAIN_ID
+from simulation.sealing import CONTRACT
+from simulation.truth import Violation, same
+
+PROVEN = (Verdict.PROVEN, Verdict.PROVEN_EMPTY)
+
+Name = tuple[str, bytes]
+"""A log by its event id and the hash of its block."""
+
+
+async def check_audit(
+    rpc: Rpc, history: History, chain: Chain, ends: tuple[int, int], *, honest: bool
+) -> int:
+    """Examine what is held; how many blocks were found to differ from it.
+
+    Whoever the nodes are, what is called proven is so. While they are `honest`, every difference
+    is found and none is made up. -1 where the nodes did not let the audit come to its end.
+    """
+    differing = 0
+    parts = examine(rpc, CONTRACT, CHAIN_ID, history.between, *ends)
+    try:
+        async for part in parts:
+            for finding in part.findings:
+                held = names(history.between(finding.block, finding.block))
+                check_finding(finding, held, chain.by_hash[finding.hash], honest=honest)
+                differing += finding.true is not None
+    except (TransientError, BadInput) as error:
+        if honest:
+            raise Violation(f"the audit of honest nodes: {error}") from error
+        return -1
+    return differing
+
+
+def check_finding(finding: Finding, held: set[Name], block: Block, *, honest: bool) -> None:
+    """Raise Violation where a finding claims what is not so."""
+    wanted = {(name, block.hash) for name in block.ids}
+    wanted |= {(letter.id, block.hash) for letter in block.letters}
+    what = f"audit of block {block.number} ({finding.verdict}, {finding.how})"
+    if finding.verdict in PROVEN or honest:
+        told = held if finding.true is None else names(finding.true)
+        same(what, told, wanted)
+        same(f"{what}: whether it differs", finding.true is not None, held != wanted)
+    if honest and finding.verdict not in (*PROVEN, Verdict.CONSISTENT) and held == wanted:
+        raise Violation(f"{what}: nothing is wrong there")
+
+
+def names(found: Decoded) -> set[Name]:
+    events = zip(ids(found.events), found.events.block_hash, strict=True)
+    return {(id_, hash_.tobytes()) for id_, hash_ in events} | {
+        (event_id(r.block, r.tx_hash, r.log_index), r.block_hash) for r in found.rejected
+    }
