@@ -30,7 +30,8 @@ from ngu_points.errors import UsageError
 Number = int | float | str
 RATE_LENGTH = 64  # characters of a number
 LAST_SECOND = 253_402_300_799  # of the year 9999
-Whole = Annotated[int, msgspec.Meta(ge=0)]
+LONGEST = 86_400.0  # seconds: of a timeout or a pause
+Whole = Annotated[int, msgspec.Meta(ge=0, le=2**60)]
 
 
 class EventSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -48,9 +49,9 @@ class ChainSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     chain_id: Whole | None = None
     finality: str | int = "finalized"
     requests_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=LONGEST)] = 30.0
     retries: Annotated[int, msgspec.Meta(ge=0, le=20)] = 8
-    poll_interval: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    poll_interval: Annotated[float, msgspec.Meta(gt=0, le=LONGEST)] = 1.0
 
 
 class ContractSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -163,7 +164,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} does not exist: `ngu init` writes one") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -280,6 +281,8 @@ def _check(config: Config, where: str) -> None:
             raise UsageError(f"{where}: chain.rpc must be http(s):// or ws(s):// addresses")
     if config.staking.view:
         selector(config.staking.view)
+    if config.db.name in ("", "..") or "\0" in config.store.db:
+        raise UsageError(f"{where}: store.db (--db) {config.store.db!r} names no file")
     finality_of(config)
     rules_of(config)
     if config.contract.address:
@@ -489,5 +492,5 @@ def _weights_file(path: Path) -> list[tuple[int, int, int]]:
             ]
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror} (points.weights_csv)") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise UsageError(f"{path} is not a CSV file in UTF-8: {error}") from error

@@ -8,8 +8,20 @@ NguError              one line for a person: what is wrong, where, what to do
 """
 
 
+LONGEST = 2_000  # characters of an error's text
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks or a terminal's commands, and of bounded length."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+
+
 class NguError(Exception):
     """A failure a person can act on; its text is one line and holds no secret."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text))
 
 
 class UsageError(NguError):

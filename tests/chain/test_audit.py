@@ -200,6 +200,31 @@ def test_lying_receipts_are_counted_and_another_endpoint_asked() -> None:
     assert honest == (0, None)
 
 
+def test_who_lied_once_is_asked_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one lie the other endpoint comes first, and the liar is not needed any more."""
+    monkeypatch.setattr(auditing, "AT_ONCE", 1)
+    found = audit(node(short_receipts), node())
+    assert found.asked(0, "eth_getBlockReceipts") == 1
+    assert found.asked(1, "eth_getBlockReceipts") == len(OPEN)
+
+
+@pytest.mark.parametrize("receipts", [None, 0])
+def test_time_and_place_are_the_headers(receipts: int | None) -> None:
+    """What a node says of a log's time does not count, nor of its place in receipts."""
+
+    def vague(method: str, params: list[Any], result: Any) -> Any:
+        if method == "eth_getLogs":
+            return [{k: v for k, v in log.items() if k != "blockTimestamp"} for log in result]
+        if method == "eth_getBlockReceipts":
+            for log in (log for receipt in result for log in receipt["logs"]):
+                log |= {"blockNumber": "0x1", "blockHash": "0x", "blockTimestamp": "0x7"}
+        return result
+
+    found = audit(node(vague), receipts=receipts)
+    assert found.differing() == []
+    assert found.verdicts() == (ALONE if receipts == 0 else dict.fromkeys(sorted(OPEN), "proven"))
+
+
 def test_lying_receipts_alone_prove_nothing() -> None:
     """With nobody else to ask the logs are asked for again, and the lie is told."""
     found = audit(node(short_receipts))

@@ -209,16 +209,24 @@ def test_logs_held_of_another_block_are_replaced_without_receipts() -> None:
     assert {row.tobytes() for row in true.events.block_hash} == {chain().blocks[7].hash}
 
 
+def astray(method: str, params: list[Any], result: Any) -> Any:
+    """The logs of block 7 under the hash of another block."""
+    if method == "eth_getLogs":
+        for log in result:
+            if log["blockNumber"] == hex(7):
+                log["blockHash"] = "0x" + "99" * 32
+    return result
+
+
+def test_nobody_is_blamed_where_headers_prove_nothing() -> None:
+    """Whose hash is right cannot be told, so it counts against nobody."""
+    found = audit(node(bare), node(bare, astray))
+    assert found.findings[7].how == "asked again, the same answer"
+    assert found.scores == [(0, None), (0, None)]
+
+
 def test_an_endpoint_on_another_branch_is_no_witness() -> None:
     """Logs under another block's hash are counted against it and change nothing."""
-
-    def astray(method: str, params: list[Any], result: Any) -> Any:
-        if method == "eth_getLogs":
-            for log in result:
-                if log["blockNumber"] == hex(7):
-                    log["blockHash"] = "0x" + "99" * 32
-        return result
-
     found = audit(node(), node(astray), receipts=0)
     assert found.findings[7].verdict is Verdict.CONSISTENT
     assert found.findings[7].how == "asked again, the same answer"

@@ -27,19 +27,19 @@ def test_blame_stays_in_its_task() -> None:
         both = asyncio.Event()
 
         async def early() -> None:
-            await client.only(first).block_number()
+            await client.only(second).block_number()
             await both.wait()
             client.distrust("the early answer")
 
         async def late() -> None:
             await asyncio.sleep(0)
-            await client.only(second).block_number()
+            await client.only(first).block_number()
             both.set()
 
         await asyncio.gather(early(), late())
         return scores(client)
 
-    assert play(ask, Node(), Node()) == [(1, "the early answer"), (0, None)]
+    assert play(ask, Node(), Node()) == [(0, None), (1, "the early answer")]
 
 
 def test_blame_reaches_through_single_headers() -> None:

@@ -148,6 +148,19 @@ def test_a_sync_after_a_fork_of_equal_height(tmp_path: Path) -> None:
         assert fresh(node, served.url, db) == fresh(node, served.url, tmp_path / "fresh.db")
 
 
+def test_a_chain_that_went_back_and_on_another_way(tmp_path: Path) -> None:
+    """Shorter than before, with other blocks where we hold events: a fork, not a node that lags."""
+    node, db = busy_chain(60), tmp_path / "ngu.db"
+    node.set_finalized(5)
+    with serving(node) as served:
+        fresh(node, served.url, db)
+        node.rollback(15)
+        for number in range(10):
+            node.mine([mint(BOB, 10**6 + 10 * number)])
+        assert fresh(node, served.url, db) == fresh(node, served.url, tmp_path / "fresh.db")
+    assert ngu("status", "--db", db, "--json").json["block"] == node.head.number
+
+
 def alarms(db: Path) -> str:
     return "; ".join(ngu("status", "--db", db, "--json").json["alarms"])
 

@@ -89,7 +89,6 @@ def test_every_cut_of_a_segment_is_refused(segment: Path) -> None:
             unpack(data[:length], "it")
 
 
-@pytest.mark.xfail(strict=True, reason="read_segment trusts a file whose checksum is right")
 @given(EDITS, st.binary(max_size=80))
 def test_a_foreign_file_with_a_right_checksum_is_refused(
     segment: Path, edits: list[tuple[str, float, bytes]], noise: bytes
@@ -106,7 +105,6 @@ def test_a_foreign_file_with_a_right_checksum_is_refused(
                     read(copy)
 
 
-@pytest.mark.xfail(strict=True, reason="a file's name is not held against what the file holds")
 @pytest.mark.parametrize("name", ["000000000000-000000000011.npz", "000000000001-000000000012.npz"])
 def test_a_segment_under_another_name_is_refused(segment: Path, tmp_path: Path, name: str) -> None:
     """A file restored or copied to a wrong name holds other blocks than the archive believes."""
@@ -164,7 +162,6 @@ def test_a_damaged_snapshot_changes_no_answer(
         store.close()
 
 
-@pytest.mark.xfail(strict=True, reason="a file's name is not held against what the file holds")
 def test_a_snapshot_under_another_name_changes_no_answer(kept: Path, tmp_path: Path) -> None:
     """A snapshot that says it is older than it is is not begun from."""
     folder = tmp_path / "copy"

@@ -152,7 +152,6 @@ def assert_stored(store: Store, sent: list[Delivery]) -> None:
             assert one == two, f.name
 
 
-@pytest.mark.xfail(strict=True, reason=UNCHECKED)
 @often(6)
 @given(st.lists(deliveries(), min_size=1, max_size=2))
 def test_any_delivery_is_stored_whole_or_not_at_all(sent: list[Delivery]) -> None:
@@ -209,7 +208,6 @@ IMPOSSIBLE = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason=UNCHECKED)
 @pytest.mark.parametrize("sent", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
 def test_what_no_monitor_sends_is_refused(sent: Delivery) -> None:
     """Each is refused by name; stored, it would come back as something else or not at all."""

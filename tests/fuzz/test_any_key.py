@@ -168,14 +168,12 @@ def test_an_error_that_repeats_the_address_is_not_quoted(
     assert_not_quoted(question, key, place, how, spoil, status)
 
 
-@pytest.mark.xfail(strict=True, reason="a user name in a URL is not taken for a key")
 @pytest.mark.parametrize("how", ["key", "quoted", "upper"])
 def test_a_key_that_is_a_user_name_is_not_quoted(how: str) -> None:
     """Some providers take the key as the user of basic authentication; it is no less secret."""
     assert_not_quoted("eth_chainId", "user-key-0123456789", "user", how, "message", 200)
 
 
-@pytest.mark.xfail(strict=True, reason="values of results are shown as the node wrote them")
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
     ("spoil", "question"),

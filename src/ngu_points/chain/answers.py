@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -19,7 +18,6 @@ from ngu_points.chain.limits import Action, Verdict, understand
 _TOP = 2**63
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _BYTES = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
-_URL = re.compile(r"\b((?:https?|wss?)://)(?:[^\s/@]*@)?([^\s/?#@]*)[^\s\"'<>]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Asked:
     ) -> Refusal:
         """The refusal that an error answer amounts to."""
         if isinstance(message, str):
-            message = _redacted(message, self.endpoint.url)
+            message = self.endpoint.redacted(message)
         verdict = understand(self.method, status, code, message, data, self.first, self.last)
         return Refusal(verdict if wait is None else replace(verdict, seconds=wait))
 
@@ -151,16 +149,6 @@ def _understood(asked: Asked, status: int, wait: float | None, error: object) ->
     code = error.get("code")
     code = code if isinstance(code, int) else None
     return asked.refused(status, error.get("message"), code, error.get("data"), wait)
-
-
-def _redacted(text: str, url: str) -> str:
-    """The text without our URL's key, which some nodes repeat in their errors."""
-    parts = urlsplit(url)
-    pieces = [*parts.path.split("/"), *re.split("[=&]", parts.query), parts.password or ""]
-    for piece in pieces:
-        if len(piece) >= 8:
-            text = text.replace(piece, "…").replace(unquote(piece), "…")
-    return _URL.sub(r"\1\2", text)
 
 
 def broken(reason: str) -> Refusal:

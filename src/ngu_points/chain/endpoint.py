@@ -3,14 +3,17 @@
 Times are monotonic seconds that the caller passes in.
 """
 
+import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ngu_points.errors import UsageError
 
 MAX_SPAN = 100_000
 BATCH = 100
 _DISTRUST = 60.0
+_SECRET = 8  # characters at least: "v3" is no key
+_URL = re.compile(r"\b((?:https?|wss?)://)(?:[^\s/@]*@)?([^\s/?#@]*)[^\s\"'<>]*")
 
 
 @dataclass(slots=True)
@@ -101,9 +104,22 @@ class Endpoint:
         """Its answers contradict themselves."""
         self.failures += 1
         self.contradictions += 1
-        self.last_contradiction = reason
-        self.last_error = reason
+        self.last_contradiction = self.last_error = self.redacted(reason)
+        self.avoided(now)
+
+    def avoided(self, now: float) -> None:
+        """Prefer others for the next minute; nothing is wrong with it."""
         self._avoid_until = now + _DISTRUST
+
+    def redacted(self, text: str) -> str:
+        """The text without this URL's key, which some nodes repeat in what they answer."""
+        parts = urlsplit(self.url)
+        pieces = {*parts.path.split("/"), *re.split("[=&]", parts.query)}
+        pieces |= {parts.username or "", parts.password or ""}
+        for secret in {form for piece in pieces for form in (piece, unquote(piece))}:
+            if len(secret) >= _SECRET:
+                text = re.sub(re.escape(secret), "…", text, flags=re.IGNORECASE)
+        return _URL.sub(r"\1\2", text)
 
     def reserve(self, now: float, rate: float, calls: int) -> float:
         """Take the next place in the token bucket (one second deep): how long to wait for it."""
@@ -126,7 +142,8 @@ def host_of(url: str, place: int) -> str:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError:
+        (host or "").encode("idna")
+    except ValueError:  # UnicodeError is one
         host, port = None, None
     if host is None or scheme(url) not in ("http", "https", "ws", "wss"):
         raise UsageError(f"--rpc: URL number {place} is no http(s):// or ws(s):// URL; correct it")

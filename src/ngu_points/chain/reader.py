@@ -96,7 +96,7 @@ class Reader:
             except _Contradiction as error:
                 wrong = error.endpoint or self.rpc.answered
                 self.rpc.distrust(str(error), wrong)
-                reason = f"{wrong.host}: {error}"
+                reason = f"{wrong.host}: {wrong.redacted(str(error))}"
                 await asyncio.sleep(0.1 * attempt)
         raise TransientError(
             f"{reason} (blocks {from_block}..{to_block}, asked {ATTEMPTS} times); "
@@ -219,10 +219,14 @@ async def creation_block(rpc: Rpc, address: bytes) -> int:
             "is it another chain, or not a contract?"
         )
     low = 0
-    while low < high:
-        middle = (low + high) // 2
-        if await rpc.code(address, middle):
-            high = middle
-        else:
-            low = middle + 1
+    try:
+        while low < high:
+            middle = (low + high) // 2
+            if await rpc.code(address, middle):
+                high = middle
+            else:
+                low = middle + 1
+    except BadInput as error:
+        raise BadInput(f"the block that created the contract cannot be found ({error}): name it "
+                       "with --from-block N") from error  # fmt: skip
     return low

@@ -442,10 +442,11 @@ class Rpc:
         """Take note of a refusal; raises when nothing is left to try."""
         if verdict.to_block is not None and not verdict.vague:
             return
-        line = f"{endpoint.host}: {task.what}: {verdict.reason}; {verdict.advice}"
+        reason = endpoint.redacted(verdict.reason)
+        line = f"{endpoint.host}: {task.what}: {reason}; {verdict.advice}"
         if verdict.action is Action.REVERTED:
             raise BadInput(line)
-        endpoint.failed(monotonic(), verdict.reason, verdict.seconds)
+        endpoint.failed(monotonic(), reason, verdict.seconds)
         if verdict.action is Action.FAIL:
             task.refused.append(endpoint)
             if len(task.refused) == len(self.endpoints):
@@ -454,7 +455,7 @@ class Rpc:
         task.attempts += 1
         if task.attempts > task.retries:
             raise TransientError(line)
-        fields = {"host": endpoint.host, "asked": task.what, "why": verdict.reason}
+        fields = {"host": endpoint.host, "asked": task.what, "why": reason}
         log.log(
             logging.WARNING if task.attempts > 2 else logging.DEBUG,
             "asking again",

@@ -13,7 +13,7 @@ import click
 from ngu_points import __version__
 from ngu_points.cli import look, recover, verify, work
 from ngu_points.cli.logs import configure_logging
-from ngu_points.errors import NguError, UsageError
+from ngu_points.errors import NguError, UsageError, one_line
 
 
 class _InOrder(click.Group):
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _failed(text: str, words: Sequence[str], code: int) -> int:
-    line = " ".join(text.split())
+    line = one_line(text)
     click.echo(f"ngu: {line}", err=True)
     if "--json" in words:
         click.echo(json.dumps({"error": line, "exit": code}))

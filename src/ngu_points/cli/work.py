@@ -81,11 +81,19 @@ async def _sync(given: Given, to_block: int | None) -> int:
             "--finality",
             err=True,
         )
+    behind = summary["block"] > head.newest
+    if behind:
+        click.echo(
+            f"ngu: the node's newest block is {head.newest}, below the last covered block "
+            f"{summary['block']}: it lags, or the chain went back; sync again once it is further",
+            err=True,
+        )
     stuck = summary["block"] < min(head.readable, head.readable if to_block is None else to_block)
     if stuck:
         click.echo("ngu: not all that was read could be processed: see `ngu gaps`", err=True)
     given.answer(summary | {"seconds": round(seconds, 3)})
-    return 3 if short or stuck or summary["anomalies"] or summary["deadLetters"] else 0
+    doubts = (short, behind, stuck, summary["anomalies"], summary["deadLetters"])
+    return 3 if any(doubts) else 0
 
 
 def _summary(app: App, head: Head) -> dict[str, Any]:

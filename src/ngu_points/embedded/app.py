@@ -200,7 +200,11 @@ class App:
         """Go back to the last block that the chain still has, and drop what lay above it."""
         common = await self._common(above)
         log.warning("fork: the chain has another block above %d; going back", common)
-        await self.on_worker(self._go_back, common)
+        try:
+            await self.on_worker(self._go_back, common)
+        except StoreError as error:
+            await self.on_worker(self.note_trouble, str(error))
+            raise
 
     async def _common(self, block: int) -> int:
         groups = self.history.checkpoints(block)
@@ -263,23 +267,19 @@ class App:
         A number is the finality of our block only once our block is known to be the chain's: the
         head comes back with the old finality where that cannot be told.
         """
-        end = await self.on_worker(self._last_end, head.newest)
+        end = await self.on_worker(self._newest_known, head.newest)
         if end is None:
             return head
-        block, known, _ = end
+        block, known = end
         for _ in range(2):  # a second look, at another endpoint if there is one
             found = await self.reader.hash_of(block)
             if found is None:
                 return replace(head, final=min(head.final, self.store.final))
             if found == known:
                 return head
-            self.reader.rpc.distrust(f"block {block} has another hash than before")
+            self.reader.rpc.answered.avoided(time.monotonic())
         await self._fork(block)
         return head
-
-    def _last_end(self, newest: int) -> tuple[int, bytes, int] | None:
-        """The last range end that a chain of this height can have."""
-        return next(self.store.queue.ends_below(newest), None)
 
     def note_endpoints(self) -> None:
         """Keep how the endpoints have behaved, for whoever asks after them."""
@@ -296,6 +296,15 @@ class App:
         since = known["since"] if known else int(self.now())
         with self.store.commit():
             self.store.set_meta("trouble", why and {"why": why, "since": since})
+
+    def _newest_known(self, newest: int) -> tuple[int, bytes] | None:
+        """The highest block that a chain of this height can have and whose hash we know."""
+        known = self.store.queue.newest_end(newest)
+        if self.store.position().block <= newest:
+            return known
+        # The chain has become shorter. It may be lag; an event on a lost branch tells otherwise.
+        event = self.store.queue.newest_event(newest)
+        return max((k for k in (known, event) if k), default=None, key=lambda k: k[0])
 
     async def close(self) -> None:
         try:

@@ -22,6 +22,9 @@ from ngu_points.engine.events import U8, Events, Rejected
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.process import distinct
 
+HEAD = ("chainId", "contract", "kind", "fromBlock", "toBlock", "parentHash", "lastHash",
+        "timestamp", "events")  # fmt: skip
+
 
 def segment_name(from_block: int, to_block: int, revision: int = 0) -> str:
     """A segment that was mended has a revision, and is another file than the one before."""
@@ -78,6 +81,19 @@ def read_segment(path: Path) -> Covered:
     """A segment as it was written; StoreError if it is missing or a bit of it changed."""
     columns = _arrays(path)
     head = _head(columns)
+    if named(path)[:2] != (head["fromBlock"], head["toBlock"]):
+        raise StoreError(
+            f"{path} holds blocks {head['fromBlock']}..{head['toBlock']}, not those of its name: "
+            "bring the right file back, or `ngu replay` makes it anew from the chain"
+        )
+    try:
+        return _covered(columns, head)
+    except (LookupError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} is no segment that was written here: bring the file back, or "
+                         "`ngu replay` makes it anew from the chain") from error  # fmt: skip
+
+
+def _covered(columns: dict[str, Any], head: dict[str, Any]) -> Covered:
     row = columns["block_row"]
     address = columns["address"]
     events = Events(
@@ -111,13 +127,16 @@ def _arrays(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise StoreError(
             f"{path}: {error.strerror}; the archive is incomplete: bring the file back, or "
-            "`ngu sync` into a new --db reads the chain again"
+            "`ngu replay` makes it anew from the chain"
         ) from error
 
 
 def _head(columns: dict[str, Any]) -> dict[str, Any]:
-    head: dict[str, Any] = json.loads(columns["head"].tobytes())
-    return head
+    try:
+        head: dict[str, Any] = json.loads(columns["head"].tobytes())
+        return {key: head[key] for key in HEAD}
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError("a segment without its head: bring the archive's file back") from error
 
 
 def _columns(covered: Covered, identity: Identity) -> dict[str, object]:

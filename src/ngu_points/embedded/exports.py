@@ -48,6 +48,8 @@ def export_to(
     header, rows = _table(table, view, store, history, ranges)
     if path is None:
         return _write_text(sys.stdout, kind, header, rows)
+    if not path.name:
+        raise UsageError(f"-o {str(path)!r} names no file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if kind == "parquet":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ngu_points.chain.decode import Decoded
-from ngu_points.embedded.archive import read_segment, write_segment
+from ngu_points.embedded.archive import read_segment, segment_files, write_segment
 from ngu_points.embedded.pack import pack, unpack
 from ngu_points.embedded.store import Segment, Store
 from ngu_points.engine.coverage import Covered
@@ -93,7 +93,8 @@ class History:
         if not self.store.make_durable():
             return
         known = {segment.name for segment in self.store.segments()}
-        for path in [*self.folder.glob("[0-9]*-[0-9]*.npz"), *self.folder.glob(".*.npz.*")]:
+        for path in [*segment_files(self.folder), *self.folder.glob(".*.npz.*"),
+                     *self.folder.glob("snapshots/.*")]:  # fmt: skip
             if path.name not in known and now - path.stat().st_mtime > REPLACED_FOR:
                 path.unlink(missing_ok=True)
         for path, _, _ in self._snapshots()[:-SNAPSHOTS]:
@@ -101,9 +102,16 @@ class History:
 
     def covered(self, after: int = -1) -> Iterator[Covered]:
         """Everything processed beyond a block, range by range, in order."""
+        last_hash = b""
         for segment in self.store.segments():
             if segment.to_block > after:
-                yield beyond(read_segment(self.folder / segment.name), after)
+                covered = read_segment(self.folder / segment.name)
+                if last_hash and covered.parent_hash not in (last_hash, b"", bytes(32)):
+                    raise StoreError(f"{self.folder / segment.name} does not follow on the file "
+                                     "before it: bring the right one back, or `ngu replay` makes "
+                                     "it anew from the chain")  # fmt: skip
+                last_hash = covered.last_hash
+                yield beyond(covered, after)
         yield from self._recent(max(after, self.store.archived()))
 
     def between(self, first: int, last: int) -> Decoded:
@@ -179,7 +187,7 @@ class History:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{state.block}.{os.getpid()}"
         temporary.write_bytes(pack(arrays))
-        temporary.replace(folder / f"{state.block:012d}-{state.timestamp}.npz")
+        temporary.replace(folder / _snapshot_name(head))
 
     def drop_snapshots(self, above: int = -1) -> None:
         """Forget the snapshots of blocks above one."""
@@ -240,6 +248,8 @@ class History:
         except (StoreError, OSError):
             return None
         head = json.loads(arrays["head"].tobytes())
+        if path.name != _snapshot_name(head):
+            return None
         end = self.store.queue.end_at(head["block"])
         lost = (
             end is not None
@@ -257,6 +267,10 @@ class History:
             int(head["carry"]),
             int(head["contribution"]),
         )
+
+
+def _snapshot_name(head: dict[str, Any]) -> str:
+    return f"{head['block']:012d}-{head['timestamp']}.npz"
 
 
 def _known(covered: Covered) -> list[Position]:

@@ -31,7 +31,7 @@ def unpack(data: bytes, what: str) -> dict[str, Any]:
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
             return {name: _wide(arrays[name]) for name in arrays.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
         raise StoreError(f"{what} is damaged: {error}") from error
 
 

@@ -187,6 +187,26 @@ class Queue:
             (BATCH, block),
         )
 
+    def newest_end(self, block: int) -> tuple[int, bytes] | None:
+        """The last end of a covered range at or below a block, with its hash."""
+        end = next(self.ends_below(block), None)
+        return end and end[:2]
+
+    def newest_event(self, block: int) -> tuple[int, bytes] | None:
+        """The last block at or below one that has an event in the tables, with its hash.
+
+        Reads all rows: there is no index by block alone, which every write would pay for.
+        """
+        found = [
+            self.db.execute(
+                f"SELECT blockNumber, blockHash FROM {table} WHERE blockNumber <= ?"
+                " ORDER BY blockNumber DESC LIMIT 1",
+                (block,),
+            ).fetchone()
+            for table in TABLES.values()
+        ]
+        return max((f for f in found if f), default=None, key=lambda f: f[0])
+
     def end_at(self, block: int) -> Coverage | None:
         """The record of the last covered range that ends at or below a block."""
         found = self.db.execute(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ngu_points.engine.coverage import STREAMS, Delivery, of_stream
-from ngu_points.engine.events import MAX_TOKEN, Events
+from ngu_points.engine.coverage import STREAMS, Coverage, Delivery, of_stream
+from ngu_points.engine.events import MAX_TOKEN, Events, Kind, Rejected
 from ngu_points.errors import BadInput
 from ngu_points.pipeline.interfaces import Store
+
+HIGHEST = 2**60  # of a block number or a time
+INDICES = 2**31  # of a log or a transaction in its block
 
 
 def persist(store: Store, deliveries: Sequence[Delivery], now: int) -> None:
@@ -20,18 +23,61 @@ def persist(store: Store, deliveries: Sequence[Delivery], now: int) -> None:
 
 def validate(delivery: Delivery) -> None:
     """Raise BadInput for a delivery that no monitor sends."""
-    events = delivery.events
-    if delivery.stream not in STREAMS:
-        raise BadInput(f"a delivery for stream {delivery.stream!r}: it must be one of {STREAMS}")
-    if not of_stream(events, delivery.stream).all():
-        raise BadInput(f"an event on the {delivery.stream} stream belongs to the other one")
-    _in_range(events, delivery.stream)
+    events, stream = delivery.events, delivery.stream
+    if stream not in STREAMS:
+        raise BadInput(f"a delivery for stream {stream!r}: it must be one of {STREAMS}")
+    if not of_stream(events, stream).all():
+        raise BadInput(f"an event on the {stream} stream belongs to the other one")
+    if len(events):
+        _in_range(events, stream)
+        _of_its_kind(events, stream)
+    if not all(_is_letter(r, stream) for r in delivery.rejected):
+        raise BadInput(f"a dead letter on the {stream} stream is not of a log of it")
+    if not all(_is_record(c, stream) for c in delivery.coverage):
+        raise BadInput(f"a coverage record on the {stream} stream is not of a block range of it")
 
 
 def _in_range(events: Events, stream: str) -> None:
-    if not len(events):
-        return
-    if (events.quantity < 1).any() or (events.first + (events.quantity - 1) > MAX_TOKEN).any():
+    last = events.first + (events.quantity - 1)
+    if (events.first < 0).any() or (events.quantity < 1).any() or (last > MAX_TOKEN).any():
         raise BadInput(f"an event on the {stream} stream has an impossible token range")
-    if min(events.block.min(), events.log_index.min(), events.timestamp.min()) < 0:
-        raise BadInput(f"an event on the {stream} stream has a negative position or time")
+    for column, limit in (
+        (events.block, HIGHEST),
+        (events.timestamp, HIGHEST),
+        (events.log_index, INDICES),
+        (events.tx_index, INDICES),
+    ):
+        if column.min() < 0 or column.max() >= limit:
+            raise BadInput(f"an event on the {stream} stream has an impossible position or time")
+
+
+def _of_its_kind(events: Events, stream: str) -> None:
+    """A kind leaves some fields empty: what stood there would be lost without a word."""
+    staking = events.kind >= Kind.STAKE
+    odd = events.kind > Kind.UNSTAKE
+    odd |= staking & ((events.quantity != 1) | events.recipient.any(axis=1))
+    odd |= (events.kind == Kind.MINT) & events.sender.any(axis=1)
+    odd |= (events.kind == Kind.BURN) & events.recipient.any(axis=1)
+    if odd.any():
+        raise BadInput(f"an event on the {stream} stream has a field that its kind does not have")
+
+
+def _is_letter(letter: Rejected, stream: str) -> bool:
+    return (
+        letter.stream == stream
+        and 0 <= letter.block < HIGHEST
+        and all(0 <= n < INDICES for n in (letter.log_index, letter.tx_index))
+        and -1 <= letter.timestamp < HIGHEST
+        and (len(letter.tx_hash), len(letter.block_hash), len(letter.contract)) == (32, 32, 20)
+    )
+
+
+def _is_record(record: Coverage, stream: str) -> bool:
+    numbers = (record.sequence, record.from_block, record.to_block, record.timestamp, record.count)
+    hashes = (record.parent_hash, record.last_hash, record.digest)
+    return (
+        record.stream == stream
+        and all(0 <= n < HIGHEST for n in numbers)
+        and record.from_block <= record.to_block
+        and all(len(h) == 32 for h in hashes)
+    )
