@@ -7,7 +7,6 @@ NguError              one line for a person: what is wrong, where, what to do
 └── StoreError        the database or the archive cannot be used: stop, exit 1
 """
 
-
 LONGEST = 2_000  # characters of an error's text
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import oracle
+from chains import Chain
 from cli.faulty import Call, Fault, FaultyNode, Reply, serving
 from cli.program import Ended, address, busy_chain, ngu, place
+from ngu_points.config import Config, rules_of
 from ngu_points.demo.node import SimNode
+from ngu_points.embedded.store import Store
+from ngu_points.engine.coverage import announce
+from ngu_points.pipeline.persist import persist
 
 SOME, SILENT = 12, 77
 """Of some 1,600 logs a few are left out here and there, and all of one block."""
@@ -148,6 +155,7 @@ def test_alone_and_without_receipts_nothing_is_called_proven(scene: Scene, lossy
     proven = [(a, b) for a, b, verdict in made["proof"] if verdict.startswith("proven")]
     assert not [block for block in scene.blocks for a, b in proven if a <= block <= b]
     assert ended.code == 3
+    assert made["oneEndpointsWord"] == made["verdicts"]["consistent"] > 100
     doubted = {found["block"]: found["how"] for found in made["unproven"]}
     assert set(doubted) == {SILENT}
     assert "the bloom allows for logs" in doubted[SILENT]
@@ -162,3 +170,68 @@ def test_what_is_no_range_is_refused(scene: Scene, lossy: Path) -> None:
     assert (beyond.code, "not covered: that is 1..161" in beyond.complaint) == (2, True)
     nowhere = ngu("certify", 1, 2, "--db", lossy, "--contract", address(scene.node))
     assert (nowhere.code, "give --rpc" in nowhere.complaint) == (2, True)
+
+
+def test_a_damaged_archive_file_is_found_and_made_anew(scene: Scene, tmp_path: Path) -> None:
+    """A broken file is a gap that names its blocks; a replay of some of them writes all again."""
+    db = tmp_path / "ngu.db"
+    words = scene.words(db, scene.honest.url)
+    assert ngu("sync", *words).json["fingerprint"] == scene.right["fingerprint"]
+    (segment,) = Path(f"{db}.archive").glob("*.npz")
+    spoiled = bytearray(segment.read_bytes())
+    spoiled[len(spoiled) // 2] ^= 1
+    segment.write_bytes(spoiled)
+    assert ngu("recalc", "--db", db, "--json").json["damagedFiles"] == 1
+    (gap,) = ngu("gaps", "--db", db, "--json").json["gaps"]
+    assert (gap["stream"], gap["from"], gap["to"]) == ("archive", 1, 153)
+    assert "`ngu replay 1 153`" in ngu("rebuild", "--db", db).complaint
+    ended = ngu("replay", 100, 120, *words)
+    assert (ended.code, ended.json["lostSegments"]) == (0, [segment.name])
+    assert ended.json["fingerprint"] == scene.right["fingerprint"]
+    again = ngu("rebuild", "--db", db, "--json").json
+    assert (again["same"], again["events"]) == (True, scene.right["events"])
+    assert ngu("gaps", "--db", db).code == 0
+    (segment,) = [p for p in Path(f"{db}.archive").glob("*.npz") if p != segment]
+    segment.unlink()
+    ngu("recalc", "--db", db)
+    assert ngu("replay", 1, 2, *words).json["fingerprint"] == scene.right["fingerprint"]
+    assert ngu("gaps", "--db", db).code == 0
+
+
+def test_what_nobody_announced_is_settled_by_the_chain(scene: Scene, tmp_path: Path) -> None:
+    """An event that surfaces below the archive and that no block has goes, with its gap."""
+    db = tmp_path / "ngu.db"
+    words = scene.words(db, scene.honest.url)
+    ngu("sync", *words)
+    with closing(Store.open(db, rules_of(Config()), write=True)) as store:
+        stray = oracle.Event("BatchTransfer", 70, 999, 1_700_000_000, "0x" + "a1" * 20,
+                             "0x" + "b2" * 20, 9, 1)  # fmt: skip
+        (delivery, _) = announce(Chain([stray], 70, 0).covered(70, 70), 10_000)
+        persist(store, [replace(delivery, coverage=())], 1_800_000_000)
+    drained = ngu("drain", "--db", db, "--json")
+    assert (drained.code, drained.json["backlog"]) == (0, 0)
+    status = ngu("status", "--db", db, "--json").json
+    assert (status["deadLetters"], len(status["gaps"])) == (1, 1)
+    ended = ngu("replay", 70, 70, *words)
+    assert ended.json["fingerprint"] == scene.right["fingerprint"]
+    assert ngu("status", "--db", db, "--json").json["alarms"] == []
+
+
+def test_what_was_proven_of_another_branch_is_forgotten(scene: Scene, tmp_path: Path) -> None:
+    """After a rewind nothing above it counts as certified or verified; a dry run says so first."""
+    db = tmp_path / "ngu.db"
+    words = scene.words(db, scene.honest.url)
+    ngu("sync", *words)
+    assert ngu("certify", 1, 100, *words).code == 0
+    assert ngu("verify", "--sample", 5, *words).code == 0
+    dry = ngu("rewind", 40, "--dry-run", "--db", db, "--json").json
+    status = ngu("status", "--db", db, "--json").json
+    assert (status["block"], status["certified"]) == (161, ["1..100"])
+    back = ngu("rewind", 40, "--db", db, "--json").json
+    assert (dry["block"], dry["eventsDropped"]) == (back["block"], back["eventsDropped"])
+    status = ngu("status", "--db", db, "--json").json
+    assert (status["certified"], status["verified"]) == ([], None)
+    beyond = ngu("replay", 60, 161, "--dry-run", *words)
+    assert (beyond.code, beyond.json["notCovered"]) == (3, 102)
+    ended = ngu("replay", 60, 161, *words)
+    assert (ended.code, ended.json["fingerprint"]) == (0, scene.right["fingerprint"])

@@ -165,6 +165,24 @@ def alarms(db: Path) -> str:
     return "; ".join(ngu("status", "--db", db, "--json").json["alarms"])
 
 
+def test_a_run_that_was_killed_is_an_alarm(tmp_path: Path) -> None:
+    """Until it is started again: whoever looks at the status need not guess."""
+    node, db = busy_chain(20), tmp_path / "ngu.db"
+    with serving(node) as served:
+        words = ("run", *place(node, served.url, db), "--finality", 0)
+        with started(*words, env=FAST) as program:
+            until(at_head(node, db), program)
+            assert "ended without being stopped" not in alarms(db)
+            program.kill()
+            program.wait(PATIENCE)
+        assert "ended without being stopped: start it again" in alarms(db)
+        with started(*words, env=FAST) as program:
+            until(lambda: "ended without" not in alarms(db), program)
+            program.send_signal(signal.SIGTERM)
+            assert program.wait(PATIENCE) == 0
+    assert alarms(db) == ""
+
+
 def test_run_outlives_a_node_that_is_away(tmp_path: Path) -> None:
     """While no node answers it waits and says so; when the node is back it goes on."""
     node, db = busy_chain(20), tmp_path / "ngu.db"

@@ -10,6 +10,7 @@ from pages import page
 from schema_page import render
 
 from ngu_points.embedded.database import open_database
+from ngu_points.errors import StoreError
 
 COMMON = ["id", "type", "timestamp", "blockNumber", "transactionHash", "transactionIndex",
           "logIndex", "processed", "processedAt", "error", "ttl"]  # fmt: skip
@@ -70,3 +71,20 @@ def test_the_event_tables_have_the_specifications_indexes(
     assert found == columns
     assert name in [row[1] for row in database.execute(f"PRAGMA index_list({table})")]
     database.close()
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Opened for writing it gets the tables that it lacks; a reader is told what to do."""
+    path = tmp_path / "old.db"
+    old = open_database(path, write=True)
+    for table in ("gaps", "shown", "retractions", "corrections", "certificates", "endpoints"):
+        old.execute(f"DROP TABLE {table}")
+    old.execute("INSERT INTO meta VALUES ('kept', '1')")
+    old.execute("PRAGMA user_version = 1")
+    old.close()
+    with pytest.raises(StoreError, match=r"older ngu-points .*`ngu sync` or `ngu recalc`"):
+        open_database(path, write=False)
+    new = open_database(path, write=True)
+    assert new.execute("SELECT count(*) FROM retractions").fetchone() == (0,)
+    assert new.execute("SELECT value FROM meta").fetchone() == ("1",)
+    new.close()

@@ -6,8 +6,10 @@ import tempfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from embedded.test_store import NOW, chain_of, expected, new_store, ranges
 from engine.test_against_oracle import engine_rules
 from histories import histories
 from ngu_points.chain.decode import Decoded
+from ngu_points.embedded import mend as mend_module
 from ngu_points.embedded.history import History
 from ngu_points.embedded.mend import mend
 from ngu_points.embedded.rebuild import rebuild
@@ -116,3 +119,31 @@ def test_a_dead_letter_that_was_left_out_is_put_back(tmp_path: Path) -> None:
     with closing(new_store(tmp_path, rules)) as store:
         assert rebuild(store, History(store), rules, NOW)["fingerprint"] == mark
         assert store.queue.letters(0, 9) == (bad,)
+
+
+def test_a_repair_that_breaks_off_changes_nothing(tmp_path: Path, monkeypatch: Any) -> None:
+    """Wherever it ends, record and state are the old ones; the next try repairs all."""
+    rules = Rules(seasons=(Season("1"),))
+    events = [oracle.Event("BatchMint", b, 0, 5 * DAY + b, "", ALICE, b, 1) for b in range(1, 9)]
+    chain, names = Chain(events, 9, 8 * DAY), ids(columns(events))
+    with closing(new_store(tmp_path, rules)) as store:
+        store.final = 6
+        store.set_meta("final", 6)
+        archive = History(store)
+        read(store, archive, chain, [(0, 4), (5, 6), (7, 9)], {names[1], names[6]})
+        before, held = store.fingerprint(), ids(archive.between(0, 9).events)
+        for place in ("remember", "_announce_again", "fold_all", "_close"):
+            with monkeypatch.context() as broken:
+                broken.setattr(mend_module, place, fails)
+                with pytest.raises(ZeroDivisionError):
+                    mend(archive, rules, truth(chain, [2, 7]), "test", NOW)
+            assert store.fingerprint() == before
+            assert ids(History(store).between(0, 9).events) == held
+            assert rebuild(store, History(store), rules, NOW, dry=True)["same"]
+        mend(archive, rules, truth(chain, [2, 7]), "test", NOW)
+        assert store.fingerprint() == expected(rules, events, 8 * DAY, 9)
+        assert ids(archive.between(0, 9).events) == names
+
+
+def fails(*_: Any, **__: Any) -> None:
+    raise ZeroDivisionError

@@ -59,7 +59,7 @@ def tell(report: Report, seeds: int) -> None:
 
 def summary(faults: Counter[str], stops: Counter[str]) -> None:
     print("\nwhat happened")  # noqa: T201
-    for kind, count in faults.most_common():
+    for kind, count in (+faults).most_common():
         print(f"{count:9,}  {kind}")  # noqa: T201
     print("\nlives that ended with a message")  # noqa: T201
     for text, count in stops.most_common():

@@ -11,7 +11,7 @@ from ngu_points.embedded.replay import replay
 from ngu_points.embedded.store import Store
 from simulation.blocks import Block, branch
 from simulation.truth import Truth, check_oracle, check_past, check_record, check_state, same
-from simulation.verdicts import check_audit
+from simulation.verdicts import check_audit, with_holes
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -25,7 +25,7 @@ async def settle(world: World) -> None:
             return
         first, truth = world.first(tip), world.truth(tip)
         if world.knobs.silent:
-            await _audited(world, app, first, tip)
+            await _repaired(world, app, (first, tip.number))
         _check(app, tip, truth)
         earlier = world.chain.now.blocks[world.rng.randint(first, tip.number)]
         check_past(app.history, world.rules, world.truth(earlier))
@@ -34,8 +34,8 @@ async def settle(world: World) -> None:
         if world.report.seed % 3 == 0:
             again = rebuild(app.store, app.history, world.rules, int(world.now()))
             same("rebuild", again["same"], True)
-        if world.report.seed % 4 == 1 and not world.knobs.silent:
-            await _audited(world, app, first, tip)
+        if world.report.seed % 8 == 1 or world.knobs.silent:
+            await _audited(world, app, (first, tip.number))
     reader = Store.open(world.machine.db, world.rules)
     check_state(reader, truth)
     reader.close()
@@ -64,21 +64,27 @@ async def _caught_up(world: World, app: App) -> Block | None:
     return tip
 
 
-async def _audited(world: World, app: App, first: int, tip: Block) -> None:
-    """Let liars and then honest nodes say what is missing, and have it put right."""
-    faults, chain = world.report.faults, world.chain
-    world.network.calm = False
+async def _audited(world: World, app: App, ends: tuple[int, int]) -> None:
+    """Ask liars, then honest nodes, about a record with holes: what do they prove, what not?"""
+    network, faults = world.network, world.report.faults
+    holes = with_holes(world.rng, app.history, ends[1])
+    network.calm = False
     async with world.client() as rpc:
-        told = await check_audit(rpc, app.history, chain, (first, tip.number), honest=False)
-    world.network.calm = True
+        told = await check_audit(rpc, holes, network, ends, honest=False)
+    network.calm = True
     faults["audits of lying nodes"] += 1
     faults["audits that lying nodes did not let end"] += told < 0
-    rpc = app.reader.rpc
-    differing = await check_audit(rpc, app.history, chain, (first, tip.number), honest=True)
-    faults["blocks in which the audit found something missing"] += differing
+    await check_audit(app.reader.rpc, holes, network, ends, honest=True)
+
+
+async def _repaired(world: World, app: App, ends: tuple[int, int]) -> None:
+    """Let honest nodes say what is missing of the record as it is, and put it right."""
+    held, rpc = app.history.between, app.reader.rpc
+    differing = await check_audit(rpc, held, world.network, ends, honest=True)
+    world.report.faults["blocks in which the audit found something missing"] += differing
     if differing:
         report: dict[str, Any] = await replay(
-            app, first, tip.number, receipts=None, dry=False, seen=lambda _: None
+            app, *ends, receipts=None, dry=False, seen=lambda _: None
         )
         same("blocks repaired by replay", report["repaired"], differing)
         same("blocks still differing after replay", report["stillDiffering"], [])

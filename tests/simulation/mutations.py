@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from ngu_points.chain import audit
 from ngu_points.chain.reader import Reader
 from ngu_points.embedded.history import History
 from ngu_points.embedded.pack import unpack
@@ -127,6 +128,20 @@ def events_marked_late() -> Iterator[None]:
         return None
 
     with patch.object(Queue, "mark", mark):
+        yield
+
+
+@contextmanager
+def altered_headers_believed() -> Iterator[None]:
+    """A header is what a node says it is, whether or not it hashes to its hash."""
+
+    def no_doubt(_: Any) -> None:
+        return None
+
+    with (
+        patch.object(audit, "linked", no_doubt),
+        patch.object(audit, "header_doubt", no_doubt),
+    ):
         yield
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from simulation.knobs import Knobs, Report
-from simulation.mutations import MUTATIONS
+from simulation.mutations import MUTATIONS, altered_headers_believed
 from simulation.transport import FAULTS
 from simulation.world import play
 
@@ -63,7 +63,7 @@ def test_what_nodes_leave_out_is_found_and_repaired() -> None:
     reports = [play(seed, Knobs(omissions=True)) for seed in range(OMITTING)]
     assert not [f"seed {r.seed}: {r.violation}" for r in reports if r.violation]
     seen = sum((report.faults for report in reports), Report(0).faults)
-    assert seen["omissions that Reader saw"]
+    assert seen["ranges that Reader saw to be incomplete"]
     assert seen["blocks in which the audit found something missing"]
 
 
@@ -92,3 +92,10 @@ def test_a_broken_guarantee_is_noticed(
     """With one safeguard taken out, one of the first few hundred worlds ends wrong."""
     with mutation():
         assert any(play(seed).violation for seed in range(PATIENCE))
+
+
+def test_a_proof_that_proves_nothing_is_noticed() -> None:
+    """If altered headers were believed, some lying node would have an omission called proven."""
+    omitting = Knobs(omissions=True)
+    with altered_headers_believed():
+        assert any(play(seed, omitting).violation for seed in range(PATIENCE))

@@ -206,7 +206,7 @@ class World:
 
         def distrusted(reason: str, *endpoint: Any) -> None:
             self.report.faults["answers distrusted"] += 1
-            self.report.faults["omissions that Reader saw"] += "left out" in reason
+            self.report.faults["ranges that Reader saw to be incomplete"] += "left out" in reason
             distrust(reason, *endpoint)
 
         rpc.distrust = distrusted
@@ -233,7 +233,7 @@ class World:
         found = set(ids(covered.events))
         found |= {event_id(r.block, r.tx_hash, r.log_index) for r in covered.rejected}
         if wanted - found:
-            self.report.faults["omissions that Reader did not see"] += 1
+            self.report.faults["ranges whose omissions Reader did not see"] += 1
             if self.knobs.second_opinion:
                 rpc.distrust("logs are missing")
                 raise TransientError(f"sim: blocks {from_block}..{to_block}: logs are missing")
@@ -314,6 +314,8 @@ def play(seed: int, knobs: Knobs = DEFAULT) -> Report:
     finally:
         world.machine.release()
         shutil.rmtree(root, ignore_errors=True)
+    if report.violation:
+        report.violation = report.violation.replace(f"{root}/", "")
     for part in (world.network.tally, world.stream.tally, world.machine.tally):
         report.faults.update(part)
     return report

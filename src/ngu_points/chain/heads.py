@@ -36,7 +36,8 @@ class Listener:
         """Return at the next new head, or after `poll_interval` seconds without a live socket."""
         quiet = max(poll_interval, self._believed_until - time.monotonic())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), quiet)
+            async with asyncio.timeout(quiet):  # wait_for of Python 3.11 may swallow a stop
+                await self._wake.wait()
         self._wake.clear()
 
     async def listen(self, pause: Callable[[int], Awaitable[None]]) -> None:

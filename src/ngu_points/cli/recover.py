@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ngu_points.chain.reader import Reader
-from ngu_points.chain.rpc import Rpc
+from ngu_points.chain.rpc import Endpoint, Rpc
 from ngu_points.cli.options import Given, shared
 from ngu_points.cli.progress import counted
 from ngu_points.cli.stores import Opened, reading, writing
@@ -24,6 +25,7 @@ from ngu_points.embedded.history import History
 from ngu_points.embedded.rebuild import rebuild as rebuild_store
 from ngu_points.embedded.replay import replay as replay_blocks
 from ngu_points.embedded.retractions import listed
+from ngu_points.embedded.scores import note_endpoints
 from ngu_points.embedded.status import status
 from ngu_points.errors import StoreError, UsageError
 from ngu_points.pipeline.recover import drain as drained
@@ -93,8 +95,9 @@ def replay(given: Given, first: int, last: int, receipts: int | None, dry: bool)
     if not given.json:
         _print_replay(report)
     given.answer(report)
-    doubt = report["differing"] if dry else report.get("stillDiffering") or report["doubtful"]
-    return 3 if doubt else 0
+    if dry:
+        return 3 if report["notCovered"] or report["differing"] else 0
+    return 3 if report["stillDiffering"] or report["doubtful"] else 0
 
 
 async def _replay(
@@ -108,10 +111,16 @@ async def _replay(
 
 
 def _print_replay(report: dict[str, Any]) -> None:
+    if report["notCovered"]:
+        click.echo(f"{report['notCovered']:,} blocks up to {report['to']} are not covered"
+                   f"{': they would be read' if report['dryRun'] else ''}")  # fmt: skip
+    if "verdicts" not in report:
+        return
     _print_verdicts(report)
     for found in report["differences"]:
-        what = [f"{len(found[k])} {k}" for k in ("missing", "extra") if found[k]] or ["altered"]
-        click.echo(f"  block {found['block']}: {', '.join(what)} ({found['how']})")
+        click.echo(f"  block {found['block']}: {found['what']} ({found['how']})")
+    for name in report["lostSegments"]:
+        click.echo(f"  {name}: damaged or gone, {'to be ' if report['dryRun'] else ''}made anew")
     if report["dryRun"]:
         click.echo("nothing was changed (--dry-run)")
     elif report["repaired"]:
@@ -129,6 +138,9 @@ def _print_verdicts(report: dict[str, Any]) -> None:
                f"{report['deadLetters']:,} dead letters held")  # fmt: skip
     for verdict, blocks in sorted(report["verdicts"].items()):
         click.echo(f"  {blocks:>9,} blocks {verdict}")
+    if report["oneEndpointsWord"]:
+        click.echo(f"  {report['oneEndpointsWord']:,} of them on the word of one endpoint, which "
+                   "does not notice what it leaves out: name a second --rpc")  # fmt: skip
     if report["headersDoubt"]:
         click.echo(f"  headers: {report['headersDoubt']}")
 
@@ -150,25 +162,27 @@ def certify(given: Given, first: int, last: int, receipts: int | None, output: P
     """
     with reading(given) as opened_:
         first, last = certifying.checked_range(opened_.store, first, last)
-        found, made = asyncio.run(_certify(opened_, first, last, receipts))
+        found, made, scored = asyncio.run(_certify(opened_, first, last, receipts))
     path = output or archive_of(given.config.db) / "certificates" / f"{first:012d}-{last:012d}.json"
     certifying.write_certificate(path, made)
-    noted = _note(given, found)
+    noted = _note(given, found, scored)
     report = {k: made[k] for k in found.summary()} | {"certificate": str(path), "noted": noted}
     if not given.json:
         _print_verdicts(report)
         for found_ in made["differences"][: certifying.LISTED]:
-            click.echo(f"  block {found_['block']} differs: {found_['how']}")
+            click.echo(f"  block {found_['block']}: {found_['what']} ({found_['how']})")
         if found.differences:
             click.echo(f"repair them: `ngu replay {first} {last}`")
         click.echo(f"wrote {path}")
+        if not noted:
+            click.echo("another process is writing to the database: nothing was noted there")
     given.answer(report)
-    return 3 if found.doubtful else 0
+    return 3 if found.doubtful or found.differences else 0
 
 
 async def _certify(
     opened_: Opened, first: int, last: int, receipts: int | None
-) -> tuple[certifying.Comparison, dict[str, Any]]:
+) -> tuple[certifying.Comparison, dict[str, Any], Sequence[Endpoint]]:
     config = opened_.given.config
     if not config.chain.rpc:
         raise UsageError("no chain to read: give --rpc URL, or chain.rpc in ngu.toml")
@@ -187,14 +201,16 @@ async def _certify(
             found = await certifying.compare(
                 reader, opened_.history, first, last, receipts, lambda b: seen(b - first + 1)
             )
-    return found, certifying.certificate(found, opened_.history, int(time.time()))
+    made = certifying.certificate(found, opened_.history, int(time.time()))
+    return found, made, rpc.endpoints
 
 
-def _note(given: Given, found: certifying.Comparison) -> bool:
+def _note(given: Given, found: certifying.Comparison, scored: Sequence[Endpoint]) -> bool:
     """Keep the result in the database, unless another process is writing there."""
     try:
         with writing(given) as history:
-            certifying.note(history.store, found, int(time.time()))
+            certifying.note(history, found, int(time.time()))
+            note_endpoints(history.store, scored, {}, int(time.time()))
     except StoreError:
         return False
     return True
@@ -216,7 +232,7 @@ def drain(given: Given, dry: bool) -> int:
     if not given.json:
         rate = report["events"] / report["seconds"] if report["seconds"] else 0
         click.echo(f"backlog {report['backlogBefore']:,} events, now {report['backlog']:,}")
-        click.echo(f"  {report['events']:,} events in {report['steps']} steps of up to "
+        click.echo(f"  {report['events']:,} events in {report['steps']} step(s) of up to "
                    f"{report['eventsPerStep']:,}, {report['seconds']:.2f} s ({rate:,.0f}/s), "
                    "in order")  # fmt: skip
         click.echo(f"  alarms: {'; '.join(report['alarms']) or 'none'}")

@@ -92,7 +92,7 @@ async def _sync(given: Given, to_block: int | None) -> int:
     if stuck:
         click.echo("ngu: not all that was read could be processed: see `ngu gaps`", err=True)
     given.answer(summary | {"seconds": round(seconds, 3)})
-    doubts = (short, behind, stuck, summary["anomalies"], summary["deadLetters"])
+    doubts = (short, behind, stuck, summary["uncertainWallets"], summary["deadLetters"])
     return 3 if any(doubts) else 0
 
 
@@ -113,6 +113,7 @@ def _summary(app: App, head: Head) -> dict[str, Any]:
         "wallets": len(state.wallets),
         "runs": len(state.runs),
         "anomalies": counters.get("anomalies", 0),
+        "uncertainWallets": store.uncertain_wallets(),
         "deadLetters": store.queue.dead_letters(),
         "fingerprint": store.fingerprint(),
     }
@@ -225,7 +226,7 @@ async def _demo(seconds: float | None, simulated: bool, as_json: bool) -> int:
 def recalc(given: Given) -> int:
     """Run Points Recalc now: the ranked snapshot, and a check that ledger and totals agree."""
     with writing(given) as history:
-        result = jobs.points_recalc(history, int(time.time()))
+        result = jobs.recalc(history, int(time.time()))
     if not given.json:
         click.echo(f"ranked {result['wallets']:,} wallets at block {result['block']:,}; "
                    f"ledger and totals agree")  # fmt: skip

@@ -115,7 +115,8 @@ async def _paced(rate: float, stop: asyncio.Event) -> AsyncIterator[int]:
         yield due
         sent += due
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 1 / _BLOCKS_PER_SECOND)
+            async with asyncio.timeout(1 / _BLOCKS_PER_SECOND):
+                await stop.wait()
 
 
 @dataclass(slots=True)

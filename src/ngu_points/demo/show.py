@@ -208,5 +208,6 @@ async def for_a_while(stop: asyncio.Event, seconds: float | None) -> None:
     """Set `stop` after some seconds, or never."""
     if seconds is not None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await stop.wait()
         stop.set()

@@ -241,10 +241,12 @@ class App:
         return found == known.hash
 
     def _go_back(self, common: int) -> None:
-        if common < int(self.store.meta("start_block", 0)):
+        nothing = common < int(self.store.meta("start_block", 0))
+        if self.store.archived() > common and nothing:
             raise StoreError(
-                f"{self.store.path} and the chain have no block in common: is --rpc another chain "
-                "of the same id, or was it started anew? name another --db"
+                f"{self.store.path} and the chain have no block in common, and what was read is "
+                "archived as final: is --rpc another chain of the same id, or was it started anew? "
+                "name another --db"
             )
         if self.store.archived() > common:
             raise StoreError(
@@ -256,7 +258,7 @@ class App:
         with self.store.commit():
             remember(self.store, common + 1, f"fork at block {common}", int(self.now()))
             self.store.undo(common)
-            self.store.queue.forget(common)
+            self.store.forget(common)
         self.history.recall()
         if self.progress.head:
             self._backlog(self.progress.head)
@@ -287,6 +289,11 @@ class App:
         self._noted = note_endpoints(
             self.store, self.reader.rpc.endpoints, self._noted, int(self.now())
         )
+
+    def note_running(self, running: bool) -> None:
+        """Keep since when the chain is being followed; nothing once that was stopped in order."""
+        with self.store.commit():
+            self.store.set_meta("running", int(self.now()) if running else None)
 
     def note_trouble(self, why: str | None) -> None:
         """Keep why the chain cannot be read, and since when; None once it can be again."""

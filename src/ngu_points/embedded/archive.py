@@ -84,13 +84,12 @@ def read_segment(path: Path) -> Covered:
     if named(path)[:2] != (head["fromBlock"], head["toBlock"]):
         raise StoreError(
             f"{path} holds blocks {head['fromBlock']}..{head['toBlock']}, not those of its name: "
-            "bring the right file back, or `ngu replay` makes it anew from the chain"
+            f"{_remedy(path)}"
         )
     try:
         return _covered(columns, head)
     except (LookupError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} is no segment that was written here: bring the file back, or "
-                         "`ngu replay` makes it anew from the chain") from error  # fmt: skip
+        raise StoreError(f"{path} is no segment that was written here: {_remedy(path)}") from error
 
 
 def _covered(columns: dict[str, Any], head: dict[str, Any]) -> Covered:
@@ -126,9 +125,15 @@ def _arrays(path: Path) -> dict[str, Any]:
         return unpack(path.read_bytes(), str(path))
     except OSError as error:
         raise StoreError(
-            f"{path}: {error.strerror}; the archive is incomplete: bring the file back, or "
-            "`ngu replay` makes it anew from the chain"
+            f"{path}: {error.strerror}; the archive is incomplete: {_remedy(path)}"
         ) from error
+    except StoreError as error:
+        raise StoreError(f"{error}: {_remedy(path)}") from error
+
+
+def _remedy(path: Path) -> str:
+    first, last, _ = named(path)
+    return f"bring the file back, or `ngu replay {first} {last}` makes it anew from the chain"
 
 
 def _head(columns: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ngu_points.engine.coverage import named
 from ngu_points.engine.events import event_id, ids
 from ngu_points.errors import StoreError, UsageError
 
+PROOFS = {Verdict.PROVEN, Verdict.PROVEN_EMPTY}
 DOUBTFUL = {Verdict.SUSPECT, Verdict.MISMATCH, Verdict.UNPROVEN}
 LISTED = 100
 """Differences that a report names one by one; the certificate has them all."""
@@ -33,6 +34,7 @@ class Comparison:
 
     first: int
     last: int
+    voices: int = 0  # endpoints, where all receipts were wanted
     verdicts: Counter[Verdict] = field(default_factory=Counter)
     runs: list[tuple[int, int, Verdict]] = field(default_factory=list)  # blocks of one verdict
     differences: list[Finding] = field(default_factory=list)
@@ -48,8 +50,14 @@ class Comparison:
     headers: Any = field(default_factory=hashlib.sha256)  # over all block hashes
 
     @property
-    def doubtful(self) -> bool:
-        return bool(self.differences) or any(self.verdicts[v] for v in DOUBTFUL)
+    def doubtful(self) -> int:
+        """Blocks that may not be as we hold them."""
+        return sum(self.verdicts[v] for v in DOUBTFUL) + self.unsupported
+
+    @property
+    def unsupported(self) -> int:
+        """Blocks for which one endpoint's word is all there is, although receipts were wanted."""
+        return self.verdicts[Verdict.CONSISTENT] if self.voices == 1 else 0
 
     def summary(self) -> dict[str, Any]:
         """For people and machines; differences up to a number."""
@@ -63,7 +71,8 @@ class Comparison:
             "receiptsRead": self.receipts,
             "headersDoubt": self.headers_doubt,
             "differing": len(self.differences),
-            "doubtful": sum(self.verdicts[v] for v in DOUBTFUL),
+            "doubtful": self.doubtful,
+            "oneEndpointsWord": self.unsupported,
         }
 
 
@@ -84,7 +93,7 @@ async def compare(
 
     StoreError if the chain has another block where a range ended: then nothing above is ours.
     """
-    found = Comparison(first, last)
+    found = Comparison(first, last, 0 if receipts is not None else len(reader.rpc.endpoints))
     ends = dict(_ends(history, first, last))
 
     def held(start: int, end: int) -> Decoded:
@@ -141,11 +150,14 @@ def described(finding: Finding, held: Decoded) -> dict[str, Any]:
     """A difference: what is missing here, what is here and not on the chain, who says so."""
     assert finding.true is not None
     mine, theirs = _names(held), _names(finding.true)
+    missing, extra = sorted(theirs - mine), sorted(mine - theirs)
+    parts = [f"{len(missing)} of {len(theirs)} logs missing"] if missing else []
+    parts += [f"{len(extra)} held that the chain does not have"] if extra else []
     return {
         "block": finding.block,
-        "missing": sorted(theirs - mine),
-        "extra": sorted(mine - theirs),
-        "altered": mine == theirs,
+        "what": ", ".join(parts) or "what a log says differs",
+        "missing": missing,
+        "extra": extra,
         "verdict": finding.verdict.value,
         "how": finding.how,
     }
@@ -192,20 +204,29 @@ def write_certificate(path: Path, made: dict[str, Any]) -> None:
         ) from error
 
 
-def note(store: Store, found: Comparison, now: int, repaired: Collection[int] = ()) -> None:
-    """Keep what was found: the compared range, and each block that still differs as a gap."""
+def note(history: History, found: Comparison, now: int, repaired: Collection[int] = ()) -> None:
+    """Keep what was found: the range if all of it is proven, else each block that differs as a gap.
+
+    What nothing had announced (see `Queue.put_aside`) is settled where its block is proven.
+    """
+    store = history.store
+    left = [f for f in found.differences if f.block not in repaired]
+    told = [described(f, history.between(f.block, f.block)) for f in left]
     with store.commit():
-        verdicts = {v.value: n for v, n in found.verdicts.items()}
-        store.db.execute(
-            "REPLACE INTO certificates VALUES (?, ?, ?, ?)",
-            (found.first, found.last, now, json.dumps(verdicts)),
-        )
+        if not left and found.verdicts.keys() <= PROOFS:
+            verdicts = {v.value: n for v, n in found.verdicts.items()}
+            store.db.execute(
+                "REPLACE INTO certificates VALUES (?, ?, ?, ?)",
+                (found.first, found.last, now, json.dumps(verdicts)),
+            )
         store.db.execute(
             "DELETE FROM gaps WHERE stream = 'chain' AND fromBlock BETWEEN ? AND ?",
             (found.first, found.last),
         )
+        for first, last, verdict in found.runs:
+            if verdict in PROOFS:
+                store.queue.settle_unannounced(first, last)
         store.db.executemany(
             "INSERT OR IGNORE INTO gaps VALUES ('chain', ?, ?, ?, ?)",
-            [(f.block, f.block, f"differs from the chain: {f.how}", now)
-             for f in found.differences if f.block not in repaired],
-        )  # fmt: skip
+            [(t["block"], t["block"], f"{t['what']} ({t['how']})", now) for t in told],
+        )

@@ -350,6 +350,21 @@ def writer_lock(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def in_use(path: Path) -> bool:
+    """Whether some process holds the right to write."""
+    try:
+        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def sql_int(value: Any) -> Any:
     """An integer as SQLite keeps it exactly: itself, or decimal text past 63 bits."""
     value = int(value)

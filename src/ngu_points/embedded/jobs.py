@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ngu_points.embedded.history import History
-from ngu_points.embedded.repair import missing, note_missing
+from ngu_points.embedded.repair import missing, note_damage, note_missing
 from ngu_points.embedded.retractions import settle
 from ngu_points.embedded.store import Store
 from ngu_points.engine import invariants
@@ -34,6 +34,7 @@ def points_recalc(history: History, now: int) -> dict[str, Any]:
         raise StoreError(f"points recalc: {error}: run `ngu rebuild`") from error
     _check_feasts(store, rules)
     frozen = store.freeze()
+    damaged = note_damage(history, now)
     view = query.View.of(state, rules)
     ranked = query.leaderboard(view, RANKED)
     with store.commit():
@@ -45,7 +46,8 @@ def points_recalc(history: History, now: int) -> dict[str, Any]:
                 for r in ranked
             ],
         )
-    return {"block": position.block, "wallets": len(ranked), "frozenSeasons": frozen, "at": now}
+    return {"block": position.block, "wallets": len(ranked), "frozenSeasons": frozen, "at": now,
+            "damagedFiles": damaged}  # fmt: skip
 
 
 def _check_feasts(store: Store, rules: Rules) -> None:
@@ -141,6 +143,14 @@ def catch_up(history: History, now: int) -> list[str]:
     for name in names:
         _run(name, history, now)
     return names
+
+
+def recalc(history: History, now: int) -> dict[str, Any]:
+    """Points Recalc at once; StoreError if the record contradicts itself."""
+    result = _run("points-recalc", history, now)
+    if "error" in result:
+        raise StoreError(result["error"])
+    return result
 
 
 def publish(history: History, now: int) -> dict[str, Any]:

@@ -59,6 +59,10 @@ def mend(
         _announce_again(history, true)
         fold_all(store, history, rules, now)
         _close(store, true)
+        for covered in lost.values():
+            store.db.execute(
+                "DELETE FROM gaps WHERE stream = 'archive' AND fromBlock = ?", (covered.from_block,)
+            )
     history.recall()
     return {
         "mended": sorted(true),

@@ -289,6 +289,16 @@ class Queue:
                 [(stream, block, block, UNANNOUNCED, now) for block in mine.block.tolist()],
             )
 
+    def settle_unannounced(self, first: int, last: int) -> None:
+        """Drop what was put aside of blocks that are proven: it is held, or is not on the chain."""
+        within = (UNANNOUNCED, first, last)
+        self.db.execute("DELETE FROM gaps WHERE why = ? AND fromBlock BETWEEN ? AND ?", within)
+        self.db.execute(
+            "DELETE FROM dead_letters WHERE substr(reason, 1, length(?1)) = ?1"
+            " AND blockNumber BETWEEN ?2 AND ?3",
+            within,
+        )
+
     def late(self, position: int) -> int | None:
         """The lowest block at or below the position with an event that is not processed."""
         found = [
@@ -324,7 +334,8 @@ class Queue:
         """Drop everything above a block: the chain has others there; inside a commit."""
         for table in (*TABLES.values(), "dead_letters", "anomalies"):
             self.db.execute(f"DELETE FROM {table} WHERE blockNumber > ?", (above,))
-        self.db.execute("DELETE FROM coverage WHERE toBlock > ?", (above,))
+        for table in ("coverage", "certificates", "gaps"):
+            self.db.execute(f"DELETE FROM {table} WHERE toBlock > ?", (above,))
 
 
 def _unannounced(events: Events, row: int, stream: str) -> Rejected:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ngu_points.chain.contract import Contract
 from ngu_points.chain.decode import Decoded, decode
-from ngu_points.embedded.archive import read_segment, write_segment
+from ngu_points.embedded.archive import named, read_segment, segment_files, write_segment
 from ngu_points.embedded.history import History
 from ngu_points.embedded.mend import mend
 from ngu_points.embedded.rebuild import end_below, fold_again
@@ -25,7 +25,8 @@ from ngu_points.errors import BadInput, UsageError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.process import EVENTS_MAX, process
 
-DERIVED = {"not announced", "events outstanding", "no segment"}
+DAMAGED = "the file is damaged or gone"
+DERIVED = {"not announced", "events outstanding", "no segment", "no file"}
 """Reasons that can be seen in the tables at any time, so that they also end there."""
 
 
@@ -56,12 +57,15 @@ def rewind(
         else:
             again = fold_again(history, rules, target)
             store.replace_state(again.folded, again.counters, target)
-        store.queue.forget(target.block)
+        store.forget(target.block)
         store.unseal(target.block)
         if cut is not None:
             store.sealed(*cut)
     while process(store, rules, now):
         pass  # steps are undone whole: fold again what lay between
+    for path in segment_files(history.folder):
+        if named(path)[1] > target.block:
+            path.unlink(missing_ok=True)  # a database made from the archive must not find it
     history.recall()
     return report | {
         "block": store.position().block,
@@ -138,14 +142,30 @@ def _found(store: Store) -> list[dict[str, Any]]:
 
 
 def _unarchived(store: Store) -> list[dict[str, Any]]:
-    """Holes between the archive's files."""
+    """Holes between the archive's files, and files that are gone."""
     following, found = int(store.meta("start_block", 0)), []
     for segment in store.segments():
         if segment.from_block > following:
             hole = {"stream": "archive", "from": following, "to": segment.from_block - 1}
             found.append(hole | {"why": "no segment"})
+        if not (store.archive / segment.name).exists():
+            gone = {"stream": "archive", "from": segment.from_block, "to": segment.to_block}
+            found.append(gone | {"why": "no file"})
         following = segment.to_block + 1
     return found
+
+
+def note_damage(history: History, now: int) -> int:
+    """Read every file of the archive; those that are not as they were written are gaps."""
+    store = history.store
+    damaged = history.damaged(0, store.archived())
+    with store.commit():
+        store.db.execute("DELETE FROM gaps WHERE why = ?", (DAMAGED,))
+        store.db.executemany(
+            "INSERT INTO gaps VALUES ('archive', ?, ?, ?, ?)",
+            [(s.from_block, s.to_block, DAMAGED, now) for s in damaged],
+        )
+    return len(damaged)
 
 
 def retry(

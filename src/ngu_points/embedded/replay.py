@@ -21,8 +21,13 @@ async def replay(
     be done. The report is for people and machines.
     """
     now, history = int(app.now()), app.history
-    if not dry and last > app.store.position().block:
+    position = app.store.position().block
+    if last > position and not dry:
         await app.catch_up(last, again=True)
+    if dry and first > position:
+        missing = {"notCovered": last - first + 1, "differing": 0, "dryRun": True}
+        return {"from": first, "to": last} | missing
+    last_wanted = last
     first, last = checked_range(app.store, first, last)
     lost = await _lost(app, first, last)
     first = min([first, *(c.from_block for c in lost.values())])
@@ -32,6 +37,7 @@ async def replay(
     shown = [described(f, history.between(f.block, f.block)) for f in found.differences[:LISTED]]
     report = found.summary() | {"differences": shown, "dryRun": dry, "repaired": 0}
     report |= {"lostSegments": sorted(lost), "stillDiffering": []}
+    report["notCovered"] = max(last_wanted - app.store.position().block, 0)
     report["fingerprint"] = await app.on_worker(app.store.fingerprint)
     if dry:
         return report
@@ -43,7 +49,7 @@ async def replay(
         report["stillDiffering"] = [c.first for c in again if c.differences]
         report["repaired"] = len(true)
     repaired = true.keys() - set(report["stillDiffering"])
-    await app.on_worker(note, app.store, found, now, repaired)
+    await app.on_worker(note, history, found, now, repaired)
     report["metrics"] = await app.on_worker(jobs.publish, history, now)
     return report
 

@@ -18,6 +18,7 @@ PATIENCE = 60.0
 
 async def follow(app: App, stop: asyncio.Event) -> None:
     """Run the monitor and the schedules side by side until `stop` is set."""
+    await app.on_worker(app.note_running, True)
     stopping = asyncio.create_task(stop.wait())
     work: list[asyncio.Task[None]] = [
         asyncio.create_task(_watch(app)),
@@ -33,6 +34,7 @@ async def follow(app: App, stop: asyncio.Event) -> None:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+    await app.on_worker(app.note_running, False)
 
 
 async def _watch(app: App) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ngu_points.embedded.database import in_use
 from ngu_points.embedded.repair import missing
 from ngu_points.embedded.scores import endpoints
 from ngu_points.embedded.store import Store
+from ngu_points.errors import StoreError
 
 
 def status(store: Store) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def _alarms(store: Store, found: dict[str, Any]) -> list[str]:
     position, gaps, trouble = found["block"], found["gaps"], store.meta("trouble")
     end = max((r.to_block for r in store.coverage(position)), default=position)
     differing = (found["verified"] or {}).get("differences", 0)
+    running, uncertain = store.meta("running"), found["uncertainWallets"]
     return [
         text
         for text, raised in (
@@ -75,11 +78,23 @@ def _alarms(store: Store, found: dict[str, Any]) -> list[str]:
             (f"{found['backlog']} events wait to be processed", bool(found["backlog"])),
             (f"blocks up to {end} are read but not processed", end > position),
             *((f"{name} failed: {why}", True) for name, why in store.failed_jobs()),
-            (f"{found['anomalies']} events contradict the record", bool(found["anomalies"])),
+            (f"{uncertain} wallets are uncertain, events contradict the record: see "
+             "`ngu verify`", bool(uncertain)),
+            (f"`ngu run`, begun {_when(running or 0)}, ended without being stopped: start it "
+             "again", running is not None and not in_use(store.path)),
+            *((why, True) for why in _other_rules(store)),
             (f"{differing} tokens differ from the contract: see `ngu verify`", bool(differing)),
         )
         if raised
     ]  # fmt: skip
+
+
+def _other_rules(store: Store) -> list[str]:
+    try:
+        store.check_rules()
+    except StoreError as error:
+        return [str(error)]
+    return []
 
 
 def _when(seconds: int) -> str:

@@ -411,6 +411,13 @@ class Store:
             busy, _, _ = self.db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
         return not busy
 
+    def forget(self, above: int) -> None:
+        """Drop everything above a block, and what was found out about it; inside a commit."""
+        self.queue.forget(above)
+        verified = self.meta("verified")
+        if verified and verified["block"] > above:
+            self.set_meta("verified", None)
+
     def unseal(self, above: int) -> None:
         """Forget the archive's files above a block; inside a commit."""
         self.db.execute("DELETE FROM segments WHERE toBlock > ?", (above,))

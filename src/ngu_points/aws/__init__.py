@@ -1,0 +1,1 @@
+"""RUN IT ON AWS: streams, tables, functions."""
