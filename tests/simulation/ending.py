@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from ngu_points.embedded import jobs
 from ngu_points.embedded.app import App, opened
 from ngu_points.embedded.rebuild import rebuild
+from ngu_points.embedded.repair import rewind
 from ngu_points.embedded.replay import replay
 from ngu_points.embedded.store import Store
+from ngu_points.engine.coverage import Head
+from ngu_points.errors import StoreError
 from simulation.blocks import Block, branch
 from simulation.truth import Truth, check_oracle, check_past, check_record, check_state, same
 from simulation.verdicts import check_audit, with_holes
@@ -34,6 +38,7 @@ async def settle(world: World) -> None:
         if world.report.seed % 3 == 0:
             again = rebuild(app.store, app.history, world.rules, int(world.now()))
             same("rebuild", again["same"], True)
+            _check(app, tip, truth)
         if world.report.seed % 8 == 1 or world.knobs.silent:
             await _audited(world, app, (first, tip.number))
     reader = Store.open(world.machine.db, world.rules)
@@ -52,7 +57,9 @@ async def _caught_up(world: World, app: App) -> Block | None:
     world.look(app)
     await app.on_worker(world.stream.drain, ingest)
     for _ in range(5):
-        head = await app.catch_up()
+        head = await _rewound(world, app)
+        if head is None:
+            return None
         await app.on_worker(world.stream.drain, ingest)
         if app.store.position().block >= head.readable:
             break
@@ -62,6 +69,28 @@ async def _caught_up(world: World, app: App) -> Block | None:
         return None
     same("block reached", app.store.position().block, tip.number)
     return tip
+
+
+async def _rewound(world: World, app: App) -> Head | None:
+    """Catch up; where the archive holds a lost branch, do first what the message says.
+
+    None where nothing is in common any more: that is the end of this database.
+    """
+    try:
+        return await app.catch_up()
+    except StoreError as error:
+        if "no block in common" in str(error):
+            world.report.faults["databases without a block in common"] += 1
+            return None
+        advice = re.search(r"`ngu rewind (\d+)`", str(error))
+        if advice is None:
+            raise
+        world.report.faults["forks below the archive"] += 1
+        world.stream.forget()
+        now = int(world.now())
+        await app.on_worker(rewind, app.store, app.history, world.rules, int(advice[1]), now)
+        app.mended()
+        return await app.catch_up()
 
 
 async def _audited(world: World, app: App, ends: tuple[int, int]) -> None:

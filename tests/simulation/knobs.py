@@ -13,18 +13,12 @@ class Knobs:
     `omissions`: nodes leave logs out of answers that are otherwise right. Off by default: of a
     block that shows some of its logs, or in a range of many blocks, `Reader` misses none. What it
     did not see the audit must find at the end, and replay must repair.
-    `dead_branches`: a node stays on a branch that lost, below a block that another node already
-    calls final. Off by default: finality is believed by its number, whoever tells it.
-    `late_duplicates`: a delivery comes again when its events have already expired. Off by
-    default: the store cannot tell them from events that surface for the first time.
     `second_opinion`: a stand-in for what would see that. It refuses what `Reader` believes
     although logs of the branch it names are missing. Turn it on with `omissions`, to see that the
     rest recovers from them; off by default, so that nothing `Reader` could know is hidden.
     """
 
     omissions: bool = False
-    dead_branches: bool = False
-    late_duplicates: bool = False
     second_opinion: bool = False
 
     @property

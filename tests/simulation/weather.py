@@ -22,7 +22,6 @@ class Weather:
         self.network = network
         self.report = report
         self.begin = begin  # the first block that is read
-        self.longest_jump = 8 * DAY
         self.offset = float(FIRST_TIME)
         self.forky = rng.choice([0.1, 0.4, 0.7])
 
@@ -37,7 +36,7 @@ class Weather:
         if self.rng.random() < 0.6:
             self.network.weather()
         if self.rng.random() < 0.12:
-            self.offset += min(self.rng.choice([3600, DAY, KEEP + DAY, -3600]), self.longest_jump)
+            self.offset += self.rng.choice([3600, DAY, KEEP + DAY, -3600])
             self.report.faults["jumps of the wall clock"] += 1
 
     def _fork(self) -> None:

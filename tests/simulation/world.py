@@ -25,7 +25,6 @@ from ngu_points.embedded.buffer import Buffer
 from ngu_points.embedded.run import follow
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import event_id, ids
-from ngu_points.engine.rules import DAY
 from ngu_points.errors import BadInput, NguError, StoreError, TransientError
 from ngu_points.pipeline.process import process
 from simulation.blocks import Block, Chain, branch
@@ -47,6 +46,8 @@ from simulation.truth import (
 )
 from simulation.weather import Weather
 
+DEAD = 0.1
+"""The share of worlds in which a node may stay on a branch that lost, below what is final."""
 LIVES = 40
 """Restarts after which a world is taken to be stuck."""
 
@@ -65,7 +66,7 @@ class World:
             random.Random(f"{seed} network"),
             self.chain,
             omissions=knobs.omissions,
-            dead_branches=knobs.dead_branches,
+            dead_branches=random.Random(f"{seed} branches").random() < DEAD,
         )
         self.sockets = Sockets(self.network)
         choices: list[str | int] = [0, 0, 0, 0, 1, 3, "finalized", "safe"]
@@ -93,8 +94,6 @@ class World:
         self.report = Report(seed)
         self.truths: dict[bytes, Truth] = {}
         self.weather = Weather(self.rng, self.chain, self.network, self.report, self.begin)
-        if self.stream.rough and not knobs.late_duplicates:
-            self.weather.longest_jump = DAY
 
     @property
     def config(self) -> Config:
