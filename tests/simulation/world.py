@@ -19,6 +19,7 @@ from unittest.mock import patch
 from ngu_points.chain.rpc import Rpc
 from ngu_points.config import ChainSettings, Config, rules_of
 from ngu_points.embedded import app as app_module
+from ngu_points.embedded import client as client_module
 from ngu_points.embedded import history as history_module
 from ngu_points.embedded.app import App, opened
 from ngu_points.embedded.buffer import Buffer
@@ -171,7 +172,7 @@ class World:
             stack.enter_context(self.machine.installed())
             stack.enter_context(installed(self.machine, self.sockets, clock))
             for module, name, value in (
-                (app_module, "Rpc", partial(Rpc, span=self.network.span, rng=self.network.rng)),
+                (client_module, "Rpc", partial(Rpc, span=self.network.span, rng=self.network.rng)),
                 (app_module, "time", clock),
                 (app_module, "process", some),
                 (app_module, "SNAPSHOT_EVENTS", 15),

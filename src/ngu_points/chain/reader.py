@@ -216,7 +216,7 @@ async def creation_block(rpc: Rpc, address: bytes) -> int:
     if not await rpc.code(address, high):
         raise BadInput(
             f"0x{address.hex()} has no code on chain {await rpc.chain_id()}: "
-            "is it another chain, or not a contract?"
+            "is it another chain, not a contract, or a node that lags?"
         )
     low = 0
     try:

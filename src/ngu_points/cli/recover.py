@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ngu_points.chain.reader import Reader
-from ngu_points.chain.rpc import Endpoint, Rpc
+from ngu_points.chain.rpc import Endpoint
 from ngu_points.cli.options import Given, shared
 from ngu_points.cli.progress import counted
 from ngu_points.cli.stores import Opened, reading, writing
@@ -20,6 +20,7 @@ from ngu_points.config import contract_of, finality_of
 from ngu_points.embedded import certify as certifying
 from ngu_points.embedded import jobs, repair
 from ngu_points.embedded.app import opened
+from ngu_points.embedded.client import client
 from ngu_points.embedded.database import archive_of
 from ngu_points.embedded.history import History
 from ngu_points.embedded.rebuild import rebuild as rebuild_store
@@ -184,14 +185,7 @@ async def _certify(
     opened_: Opened, first: int, last: int, receipts: int | None
 ) -> tuple[certifying.Comparison, dict[str, Any], Sequence[Endpoint]]:
     config = opened_.given.config
-    if not config.chain.rpc:
-        raise UsageError("no chain to read: give --rpc URL, or chain.rpc in ngu.toml")
-    async with Rpc(
-        config.chain.rpc,
-        timeout=config.chain.timeout,
-        requests_per_second=config.chain.requests_per_second,
-        max_retries=config.chain.retries,
-    ) as rpc:
+    async with client(config) as rpc:
         chain_id = await rpc.chain_id()
         if chain_id != opened_.store.chain_id:
             raise UsageError(f"the node serves chain {chain_id}, the database is of chain "

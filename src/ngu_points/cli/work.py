@@ -81,6 +81,9 @@ async def _sync(given: Given, to_block: int | None) -> int:
             "--finality",
             err=True,
         )
+    if to_block is not None and summary["block"] > to_block:
+        click.echo(f"ngu: block {to_block} was covered before: the database is at "
+                   f"{summary['block']}; --at {to_block} asks about it", err=True)  # fmt: skip
     behind = summary["block"] > head.newest
     if behind:
         click.echo(

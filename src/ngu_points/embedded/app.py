@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ngu_points.chain.reader import Reader, creation_block
-from ngu_points.chain.rpc import Rpc
 from ngu_points.config import Config, contract_of, finality_of, rules_of
 from ngu_points.embedded import jobs
 from ngu_points.embedded.buffer import Buffer
+from ngu_points.embedded.client import client
 from ngu_points.embedded.database import Identity, naming_errors, writer_lock
 from ngu_points.embedded.history import History
 from ngu_points.embedded.retractions import remember
@@ -325,18 +325,11 @@ class App:
 @asynccontextmanager
 async def opened(config: Config) -> AsyncIterator[App]:
     """The app of a configuration, with its database locked and its chain checked."""
-    if not config.chain.rpc:
-        raise UsageError("no chain to read: give --rpc URL, or chain.rpc in ngu.toml")
-    contract, rules = contract_of(config), rules_of(config)
+    rpc, contract, rules = client(config), contract_of(config), rules_of(config)
     with writer_lock(config.db), naming_errors(config.db):
         store = Store.open(config.db, rules, write=True)
         try:
-            async with Rpc(
-                config.chain.rpc,
-                timeout=config.chain.timeout,
-                requests_per_second=config.chain.requests_per_second,
-                max_retries=config.chain.retries,
-            ) as rpc:
+            async with rpc:
                 reader = Reader(rpc, contract, finality_of(config))
                 await _identify(config, store, reader)
                 history = History(store)
@@ -363,8 +356,8 @@ async def _identify(config: Config, store: Store, reader: Reader) -> None:
     if first is None:
         if not await reader.rpc.code(token, "latest"):
             raise UsageError(
-                f"0x{token.hex()} has no code on chain {chain_id}: is it another chain, "
-                "or not a contract?"
+                f"0x{token.hex()} has no code on chain {chain_id}: is it another chain, not a "
+                "contract, or a node that has not got as far as its creation?"
             )
         created = await creation_block(reader.rpc, token) if wanted is None else wanted
     elif wanted not in (None, first):

@@ -15,6 +15,7 @@ from ngu_points.chain.contract import keccak256
 from ngu_points.chain.multicall import OWNER_OF, at_block
 from ngu_points.chain.rpc import Rpc
 from ngu_points.config import Config
+from ngu_points.embedded.client import client
 from ngu_points.embedded.database import naming_errors, writer_lock
 from ngu_points.embedded.history import History
 from ngu_points.embedded.store import Store
@@ -108,12 +109,7 @@ async def verify(
     """
     store = history.store
     source, position, state = source_of(config, store), store.position(), store.state()
-    async with Rpc(
-        config.chain.rpc,
-        timeout=config.chain.timeout,
-        requests_per_second=config.chain.requests_per_second,
-        max_retries=config.chain.retries,
-    ) as rpc:
+    async with client(config) as rpc:
         await _check_chain(rpc, store)
         calls = await at_block(rpc, position.block, position.hash, source.token)
         source, views = await answering(calls, source, state.runs)
