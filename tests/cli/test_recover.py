@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import pytest
 import oracle
 from chains import Chain
 from cli.faulty import Call, Fault, FaultyNode, Reply, serving
-from cli.program import Ended, address, busy_chain, ngu, place
+from cli.program import Ended, address, busy_chain, ngu, place, spawned
 from ngu_points.config import Config, rules_of
 from ngu_points.demo.node import SimNode
 from ngu_points.embedded.store import Store
@@ -235,3 +236,112 @@ def test_what_was_proven_of_another_branch_is_forgotten(scene: Scene, tmp_path: 
     assert (beyond.code, beyond.json["notCovered"]) == (3, 102)
     ended = ngu("replay", 60, 161, *words)
     assert (ended.code, ended.json["fingerprint"]) == (0, scene.right["fingerprint"])
+
+
+def refusing(above: int) -> Fault:
+    """No receipts, and no logs above a block."""
+
+    def fault(calls: list[Call], right: bytes) -> Reply | None:
+        refused = {"code": -32601, "message": "the method is not available"}
+        for call in calls:
+            where = call["params"][0] if call["params"] else None
+            beyond = isinstance(where, dict) and int(where.get("toBlock", "0x0"), 16) > above
+            if call["method"] == "eth_getBlockReceipts" or (
+                call["method"] == "eth_getLogs" and beyond
+            ):
+                return Reply(
+                    json.dumps({"jsonrpc": "2.0", "id": call["id"], "error": refused}).encode()
+                )
+        return None
+
+    return fault
+
+
+def test_a_file_is_not_made_anew_from_half_an_answer(scene: Scene, tmp_path: Path) -> None:
+    """Where the chain does not tell all that a lost file held, file and state stay as they are."""
+    db = tmp_path / "ngu.db"
+    words = scene.words(db, scene.honest.url)
+    ngu("sync", *words)
+    (segment,) = Path(f"{db}.archive").glob("*.npz")
+    segment.write_bytes(b"x")
+    scene.honest.fault = refusing(60)
+    try:
+        ended = ngu("replay", 1, 161, *words, env={"NGU_CHAIN_RETRIES": "0"})
+    finally:
+        scene.honest.fault = None
+    assert (ended.code, ended.json["notRemade"]) == (3, [segment.name])
+    status = ngu("status", "--db", db, "--json").json
+    assert (status["events"], status["certified"]) == (scene.right["events"], [])
+    assert any("gaps" in alarm for alarm in status["alarms"])
+    assert (
+        ngu("fingerprint", "--db", db, "--json").json["fingerprint"] == scene.right["fingerprint"]
+    )
+    assert ngu("sync", *words).code == 0
+    assert ngu("replay", 1, 161, *words).json["fingerprint"] == scene.right["fingerprint"]
+    assert ngu("rebuild", "--db", db, "--json").json["same"]
+
+
+def test_a_gap_stays_until_it_is_proven_filled(scene: Scene, lossy: Path) -> None:
+    """A later look that proves nothing takes nothing back; one with proof does."""
+    words = scene.words(lossy, scene.lying.url)
+    assert ngu("certify", 1, 160, *words).code == 3
+    before = ngu("gaps", "--db", lossy, "--json").json
+    scene.lying.fault = leaving_out(scene.lost, receipts=False)
+    assert ngu("certify", 1, 160, *words).code == 3
+    assert ngu("gaps", "--db", lossy, "--json").json == before
+    ngu("replay", 1, 160, *scene.words(lossy, scene.lying.url, scene.honest.url))
+    assert ngu("gaps", "--db", lossy).code == 0
+
+
+def test_a_repair_on_somebodys_word_stays_in_the_ledger(scene: Scene, lossy: Path) -> None:
+    """What only another endpoint shows is taken, and named until receipts prove it."""
+    scene.lying.fault = leaving_out(scene.lost, receipts=False)
+    scene.honest.fault = leaving_out(set(), receipts=False)
+    ended = ngu("replay", 1, 160, *scene.words(lossy, scene.lying.url, scene.honest.url))
+    scene.honest.fault = None
+    assert ended.code == 3
+    found = ngu("gaps", "--db", lossy, "--json").json["gaps"]
+    assert {gap["from"] for gap in found} == scene.blocks
+    assert {gap["why"].partition(" (")[0] for gap in found} == {"repaired, not proven"}
+    assert ngu("certify", 1, 160, *scene.words(lossy, scene.honest.url)).code == 0
+    assert ngu("gaps", "--db", lossy).code == 0
+
+
+def test_an_archive_file_without_events_is_made_anew(tmp_path: Path) -> None:
+    """A quiet collection's file is as replaceable as any other."""
+    node, db = SimNode(), tmp_path / "ngu.db"
+    for _ in range(30):
+        node.mine([])
+    with serving(node) as served:
+        words = (*place(node, served.url, db), "--finality", 0, "--json")
+        mark = ngu("sync", *words).json["fingerprint"]
+        (segment,) = Path(f"{db}.archive").glob("*.npz")
+        segment.unlink()
+        ended = ngu("replay", 1, 30, *words)
+        assert (ended.code, ended.json["fingerprint"]) == (0, mark)
+        beyond = ngu("replay", 1, 90, *words)
+        assert (beyond.code, beyond.json["notCovered"]) == (3, 60)
+        assert ngu("certify", 1, 90, *words).json["notCovered"] == 60
+    assert ngu("rebuild", "--db", db, "--json").json["same"]
+
+
+def test_a_record_that_changed_meanwhile_is_not_certified(scene: Scene, tmp_path: Path) -> None:
+    """Somebody rewinds while certify reads: its result is of a record that is no more."""
+    db = tmp_path / "ngu.db"
+    words = scene.words(db, scene.honest.url)
+    ngu("sync", *words)
+    done: list[Ended] = []
+    once = threading.Lock()
+
+    def meddling(calls: list[Call], _: bytes) -> None:
+        if calls[0]["method"] == "eth_getBlockReceipts" and once.acquire(blocking=False):
+            done.append(spawned("rewind", 40, "--db", db))
+
+    scene.honest.fault = meddling
+    try:
+        ended = ngu("certify", 1, 100, *words)
+    finally:
+        scene.honest.fault = None
+    assert done[0].code == 0, done[0].err
+    assert (ended.code, ended.json["noted"]) == (0, False)
+    assert ngu("status", "--db", db, "--json").json["certified"] == []

@@ -6,6 +6,7 @@ import json
 import tempfile
 from contextlib import closing
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from histories import histories
 from ngu_points.chain.contract import ngu
 from ngu_points.embedded import jobs
 from ngu_points.embedded.history import History
+from ngu_points.embedded.queue import UNANNOUNCED
+from ngu_points.embedded.rebuild import rebuild
 from ngu_points.embedded.repair import (
     Generous,
     dead_letters,
@@ -29,16 +32,17 @@ from ngu_points.embedded.repair import (
     retry,
     rewind,
 )
+from ngu_points.embedded.retractions import listed, remember, settle
 from ngu_points.embedded.status import status
 from ngu_points.engine.coverage import announce
 from ngu_points.engine.events import Rejected
-from ngu_points.engine.rules import Rules
+from ngu_points.engine.rules import DAY, Rules, Season
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.persist import persist
 from ngu_points.pipeline.process import ingest
 from ngu_points.pipeline.recover import drain
 
-ALICE = "0x" + "a1" * 20
+ALICE, BOB = "0x" + "a1" * 20, "0x" + "b2" * 20
 
 
 @given(history=histories(), data=st.data())
@@ -187,4 +191,97 @@ def test_a_dead_letter_that_can_be_read_now_becomes_an_event(tmp_path: Path) -> 
     (run,) = store.state().runs.first.tolist()
     assert (run, [r.block for r in store.queue.letters(0, 9)]) == (7, [5])
     assert store.state().runs.since.tolist() == [103]
+    store.close()
+
+
+def test_a_rewind_across_what_has_become_final_folds_again(tmp_path: Path) -> None:
+    """Before images that do not reach up to the position any more are of no use; it goes on."""
+    mints = [oracle.Event("BatchMint", b, 0, 100 + b, "", ALICE, b, 1) for b in range(1, 20)]
+    rules, chain = Rules(), Chain(mints, 29, 400)
+    store = new_store(tmp_path, rules)
+    history = History(store)
+    for n, (first, last, final) in enumerate([(0, 4, -1), (5, 9, -1), (10, 19, 19)], 1):
+        store.final = final
+        list(ingest(store, announce(chain.covered(first, last), n), rules, NOW))
+    result = rewind(store, history, rules, 6, NOW)
+    assert result["block"] == 4
+    assert store.fingerprint() == clean(rules, chain, 4)
+    store.close()
+
+
+def test_what_a_lost_branch_left_is_set_aside_when_its_blocks_are_read_again(
+    tmp_path: Path,
+) -> None:
+    """Rows that nothing announces are neither folded nor called processed: a gap asks for them."""
+    mints = [oracle.Event("BatchMint", b, 0, 100 + b, "", ALICE, b, 1) for b in range(1, 9)]
+    rules, chain = Rules(), Chain(mints, 9, 400)
+    store = new_store(tmp_path, rules)
+    list(ingest(store, announce(chain.covered(0, 9), 1), rules, NOW))
+    with store.commit():
+        store.undo(6)
+        store.forget(6)
+    assert store.queue.backlog() == 6
+    less = replace(chain, events=[e for e in mints if e.block != 3])
+    list(ingest(store, announce(less.covered(0, 9), 2), rules, NOW))
+    assert (store.position().block, store.queue.backlog()) == (9, 0)
+    assert store.fingerprint() == clean(rules, less, 9)
+    assert [letter["blockNumber"] for letter in dead_letters(store)] == [3]
+    assert [(g["from"], g["why"]) for g in missing(store)] == [(3, UNANNOUNCED)]
+    assert rebuild(store, History(store), rules, NOW)["same"]
+    store.close()
+
+
+def test_points_of_one_second_and_two_blocks_are_not_taken_back_too_early(tmp_path: Path) -> None:
+    """Two blocks share a time: only when the second is there again can anything be said."""
+    rules = Rules(seasons=(Season("1", awards={"minted": Fraction(5)}),))
+    mints = [oracle.Event("BatchMint", b, 0, 9 * DAY, "", ALICE, b, 1) for b in (8, 9)]
+    chain = Chain(mints, 9, 9 * DAY)
+    store = new_store(tmp_path, rules)
+    history = History(store)
+    for sequence, (first, last) in enumerate([(0, 8), (9, 9)], 1):
+        list(ingest(store, announce(chain.covered(first, last), sequence), rules, NOW))
+    with store.commit():
+        remember(store, 9, "fork at block 8", NOW)
+        store.undo(8)
+        store.forget(8)
+    assert listed(history) == []
+    assert settle(history, NOW) == 0
+    list(ingest(store, announce(chain.covered(9, 9), 3), rules, NOW))
+    assert (listed(history), settle(history, NOW)) == ([], 0)
+    assert store.db.execute("SELECT count(*) FROM shown").fetchone() == (0,)
+    store.close()
+
+
+def test_what_a_rebuild_takes_back_is_listed_and_what_was_cleared_stays_so(tmp_path: Path) -> None:
+    """A wrong state showed too much; a wallet that the contract confirmed stays certain."""
+    rules = Rules(seasons=(Season("1"),), feast_emission=1000)
+    events = [
+        oracle.Event("BatchMint", 1, 0, 5 * DAY, "", ALICE, 1, 1),
+        oracle.Event("BatchTransfer", 2, 0, 6 * DAY, BOB, ALICE, 5, 1),
+        oracle.Event("Stake", 3, 0, 6 * DAY, ALICE, "", 1, 1),
+    ]
+    chain = Chain(events, 9, 8 * DAY)
+    store = new_store(tmp_path, rules)
+    store.final = 9
+    store.set_meta("final", 9)
+    history = History(store)
+    for step in ingest(store, announce(chain.covered(0, 9), 1), rules, NOW):
+        history.add(step.events)
+    closed = store.db.execute("SELECT day, block FROM feast_pool").fetchall()
+    assert store.uncertain_wallets() == 2
+    with store.commit():
+        store.clear([bytes.fromhex(BOB[2:])], 9)
+    row = store.db.execute("SELECT facts FROM points WHERE wallet = ?",
+                           (bytes.fromhex(ALICE[2:]),)).fetchone()  # fmt: skip
+    facts = json.loads(row[0])
+    facts[0][0] += 10 * DAY
+    store.db.execute("UPDATE points SET facts = ? WHERE wallet = ?",
+                     (json.dumps(facts), bytes.fromhex(ALICE[2:])))  # fmt: skip
+    store.reload()
+    again = rebuild(store, history, rules, NOW)
+    assert (again["same"], again["retracted"]) == (False, 1)
+    assert [(r.wallet.hex(), r.why) for r in listed(history)] == [(ALICE[2:], "rebuild")]
+    assert store.is_uncertain(bytes.fromhex(ALICE[2:]))
+    assert not store.is_uncertain(bytes.fromhex(BOB[2:]))
+    assert store.db.execute("SELECT day, block FROM feast_pool").fetchall() == closed
     store.close()

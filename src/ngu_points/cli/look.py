@@ -14,7 +14,7 @@ from rich.table import Table
 from ngu_points.cli.options import Given, at, shared, token_id, wallet
 from ngu_points.cli.stores import Opened, looking, reading
 from ngu_points.embedded.exports import FORMATS, TABLES, export_to
-from ngu_points.embedded.retractions import listed
+from ngu_points.embedded.retractions import settled
 from ngu_points.embedded.status import status as status_of
 from ngu_points.engine.rules import DAY
 from ngu_points.errors import UsageError
@@ -85,7 +85,7 @@ def points(given: Given, address: str, when: str | None) -> int:
         record = query.wallet_record(view, who, midnight)
         record["runs"] = query.runs_of_wallet(view, who)
         record["uncertain"] = opened.store.is_uncertain(who)
-        record["retractions"] = [r.shown_as() for r in listed(opened.history, who)]
+        record["retractions"] = [r.shown_as() for r in settled(opened.store, who)]
         record |= opened.validity(view)
     if not given.json:
         _print_record(record)

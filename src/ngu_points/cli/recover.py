@@ -28,7 +28,7 @@ from ngu_points.embedded.replay import replay as replay_blocks
 from ngu_points.embedded.retractions import listed
 from ngu_points.embedded.scores import note_endpoints
 from ngu_points.embedded.status import status
-from ngu_points.errors import StoreError, UsageError
+from ngu_points.errors import NguError, StoreError, UsageError
 from ngu_points.pipeline.recover import drain as drained
 
 Block = click.IntRange(0)
@@ -98,12 +98,15 @@ def replay(given: Given, first: int, last: int, receipts: int | None, dry: bool)
     given.answer(report)
     if dry:
         return 3 if report["notCovered"] or report["differing"] else 0
-    return 3 if report["stillDiffering"] or report["doubtful"] else 0
+    left = ("stillDiffering", "doubtful", "notCovered", "notRemade")
+    return 3 if any(report[name] for name in left) else 0
 
 
 async def _replay(
     given: Given, first: int, last: int, receipts: int | None, dry: bool
 ) -> dict[str, Any]:
+    if not given.config.db.exists():
+        raise StoreError(f"{given.config.db} does not exist: run `ngu sync` or `ngu run` first")
     async with opened(given.config) as app:
         with counted("blocks compared", last - first + 1) as seen:
             return await replay_blocks(
@@ -120,6 +123,9 @@ def _print_replay(report: dict[str, Any]) -> None:
     _print_verdicts(report)
     for found in report["differences"]:
         click.echo(f"  block {found['block']}: {found['what']} ({found['how']})")
+    for name in report["notRemade"]:
+        click.echo(f"  {name}: damaged or gone, and left so: the chain did not tell all that it "
+                   "held; name an endpoint with receipts, or bring the file back")  # fmt: skip
     for name in report["lostSegments"]:
         click.echo(f"  {name}: damaged or gone, {'to be ' if report['dryRun'] else ''}made anew")
     if report["dryRun"]:
@@ -162,12 +168,14 @@ def certify(given: Given, first: int, last: int, receipts: int | None, output: P
     Exit code 3: blocks differ (repair them with `ngu replay`), or could not be proven.
     """
     with reading(given) as opened_:
+        wanted, revision = last, opened_.store.meta("revision", 0)
         first, last = certifying.checked_range(opened_.store, first, last)
         found, made, scored = asyncio.run(_certify(opened_, first, last, receipts))
     path = output or archive_of(given.config.db) / "certificates" / f"{first:012d}-{last:012d}.json"
     certifying.write_certificate(path, made)
-    noted = _note(given, found, scored)
+    noted = _note(given, found, scored, revision)
     report = {k: made[k] for k in found.summary()} | {"certificate": str(path), "noted": noted}
+    report["notCovered"] = wanted - last
     if not given.json:
         _print_verdicts(report)
         for found_ in made["differences"][: certifying.LISTED]:
@@ -176,9 +184,11 @@ def certify(given: Given, first: int, last: int, receipts: int | None, output: P
             click.echo(f"repair them: `ngu replay {first} {last}`")
         click.echo(f"wrote {path}")
         if not noted:
-            click.echo("another process is writing to the database: nothing was noted there")
+            click.echo("the database is in use, or has changed meanwhile: nothing was noted there")
+        if report["notCovered"]:
+            click.echo(f"{report['notCovered']:,} blocks behind block {last} are not covered")
     given.answer(report)
-    return 3 if found.doubtful or found.differences else 0
+    return 3 if found.doubtful or found.differences or report["notCovered"] else 0
 
 
 async def _certify(
@@ -199,10 +209,14 @@ async def _certify(
     return found, made, rpc.endpoints
 
 
-def _note(given: Given, found: certifying.Comparison, scored: Sequence[Endpoint]) -> bool:
-    """Keep the result in the database, unless another process is writing there."""
+def _note(
+    given: Given, found: certifying.Comparison, scored: Sequence[Endpoint], revision: int
+) -> bool:
+    """Keep the result, unless another process is writing or the record is not the one compared."""
     try:
         with writing(given) as history:
+            if history.store.meta("revision", 0) != revision:
+                return False
             certifying.note(history, found, int(time.time()))
             note_endpoints(history.store, scored, {}, int(time.time()))
     except StoreError:
@@ -222,6 +236,8 @@ def drain(given: Given, dry: bool) -> int:
     Exit code 3: something is left that cannot be processed yet (see `ngu gaps`).
     """
     with writing(given) as history:
+        if not history.store.coverage(-1):
+            raise NguError(f"{given.config.db} covers no block yet: run `ngu sync` first")
         report = _drain(history, dry)
     if not given.json:
         rate = report["events"] / report["seconds"] if report["seconds"] else 0
@@ -305,6 +321,9 @@ def rebuild(given: Given, dry: bool) -> int:
         elif not result["same"]:
             before = result["before"] or "too damaged to have one"
             click.echo(f"  it was {before}: the stored state differed from the archive")
+        if result["retracted"]:
+            click.echo(f"  {result['retracted']:,} wallets have fewer points than were shown: "
+                       "`ngu retractions`")  # fmt: skip
         if dry:
             click.echo("nothing was changed (--dry-run)")
     given.answer(result)
@@ -326,12 +345,13 @@ def dead_letters(given: Given, identifier: str | None, retry: bool, dry: bool) -
         with writing(given) as history:
             rules, contract = history.store.rules, contract_of(given.config)
             result = repair.retry(history, rules, contract, int(time.time()), dry=dry)
-            jobs.publish(history, int(time.time()))
+            if not dry:
+                jobs.publish(history, int(time.time()))
     with reading(given) as opened_:
         found = repair.dead_letters(opened_.store)
     if identifier is not None:
         found = [letter for letter in found if letter["id"] == identifier]
-        if not found:
+        if not found and not retry:
             raise UsageError(f"there is no dead letter {identifier}: `ngu dead-letters` lists them")
     if not given.json:
         _print_letters(found, result, whole=identifier is not None)

@@ -69,6 +69,7 @@ async def _sync(given: Given, to_block: int | None) -> int:
         with drawn(app.progress):
             head = await app.catch_up(to_block)
         await app.on_worker(jobs.catch_up, app.history, int(app.now()))
+        await app.on_worker(app.note_running, False)
         summary = await app.on_worker(_summary, app, head)
     seconds = time.monotonic() - started
     short = to_block is not None and summary["block"] < to_block

@@ -45,10 +45,15 @@ def segment_files(folder: Path) -> list[Path]:
     return [path for _, path in found]
 
 
-def write_segment(folder: Path, covered: Covered, identity: Identity, revision: int = 0) -> str:
-    """Write a range's events; returns the file's name once it is on the disk."""
+def write_segment(folder: Path, covered: Covered, identity: Identity) -> str:
+    """Write a range's events; returns the file's name once it is on the disk.
+
+    What holds these blocks already stays as it is: this is the next revision.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    name = segment_name(covered.from_block, covered.to_block, revision)
+    ends = (covered.from_block, covered.to_block)
+    there = [named(path)[2] for path in segment_files(folder) if named(path)[:2] == ends]
+    name = segment_name(*ends, max(there, default=-1) + 1)
     temporary = folder / f".{name}.{os.getpid()}"
     try:
         with temporary.open("wb") as file:

@@ -205,13 +205,13 @@ def write_certificate(path: Path, made: dict[str, Any]) -> None:
 
 
 def note(history: History, found: Comparison, now: int, repaired: Collection[int] = ()) -> None:
-    """Keep what was found: the range if all of it is proven, else each block that differs as a gap.
+    """Keep what was found: the range if all of it is proven, else each block that is in doubt.
 
-    What nothing had announced (see `Queue.put_aside`) is settled where its block is proven.
+    A block leaves the ledger of gaps only when it is proven. What nothing had announced (see
+    `Queue.put_aside`) is settled where its block is proven.
     """
     store = history.store
-    left = [f for f in found.differences if f.block not in repaired]
-    told = [described(f, history.between(f.block, f.block)) for f in left]
+    left = _left(history, found, repaired)
     with store.commit():
         if not left and found.verdicts.keys() <= PROOFS:
             verdicts = {v.value: n for v, n in found.verdicts.items()}
@@ -219,14 +219,29 @@ def note(history: History, found: Comparison, now: int, repaired: Collection[int
                 "REPLACE INTO certificates VALUES (?, ?, ?, ?)",
                 (found.first, found.last, now, json.dumps(verdicts)),
             )
-        store.db.execute(
-            "DELETE FROM gaps WHERE stream = 'chain' AND fromBlock BETWEEN ? AND ?",
-            (found.first, found.last),
-        )
+        since = dict(store.db.execute("SELECT fromBlock, since FROM gaps WHERE stream = 'chain'"))
+        store.db.executemany("DELETE FROM gaps WHERE stream = 'chain' AND fromBlock = ?",
+                             [(block,) for block in left])  # fmt: skip
         for first, last, verdict in found.runs:
             if verdict in PROOFS:
                 store.queue.settle_unannounced(first, last)
+                store.db.execute(
+                    "DELETE FROM gaps WHERE stream = 'chain' AND fromBlock BETWEEN ? AND ?",
+                    (first, last),
+                )
         store.db.executemany(
-            "INSERT OR IGNORE INTO gaps VALUES ('chain', ?, ?, ?, ?)",
-            [(t["block"], t["block"], f"{t['what']} ({t['how']})", now) for t in told],
+            "INSERT INTO gaps VALUES ('chain', ?, ?, ?, ?)",
+            [(block, block, why, since.get(block, now)) for block, why in left.items()],
         )
+
+
+def _left(history: History, found: Comparison, repaired: Collection[int]) -> dict[int, str]:
+    """The blocks that differ still, or were repaired on somebody's word, and why."""
+    left = {}
+    for finding in found.differences:
+        if finding.block not in repaired:
+            told = described(finding, history.between(finding.block, finding.block))
+            left[finding.block] = f"{told['what']} ({told['how']})"
+        elif finding.verdict not in PROOFS:
+            left[finding.block] = f"repaired, not proven ({finding.how})"
+    return left

@@ -17,6 +17,7 @@ from typing import Any
 from ngu_points.errors import StoreError
 
 VERSION = 2
+BUSY_TIMEOUT = 10_000  # milliseconds
 APPLICATION = 0x4E475550  # "NGUP"
 
 SCHEMA = """
@@ -68,6 +69,7 @@ CREATE TABLE staking_events (
     blockHash BLOB NOT NULL
 );
 CREATE INDEX StakerTokenIndex ON staking_events (staker, tokenId);
+CREATE INDEX StakingBlockIndex ON staking_events (blockNumber);
 CREATE INDEX staking_pending ON staking_events (blockNumber) WHERE processed = 0;
 
 CREATE TABLE coverage (                -- block ranges read from the chain, per stream
@@ -156,7 +158,8 @@ CREATE TABLE shown (                   -- everybody's points before a fork or a 
     at INTEGER NOT NULL,               -- when that was noticed
     why TEXT NOT NULL,
     block INTEGER NOT NULL,            -- the first block that changed
-    timestamp INTEGER NOT NULL,        -- the block time that the points were shown for
+    through INTEGER NOT NULL,          -- the block and the block time that they were shown for
+    timestamp INTEGER NOT NULL,
     totals BLOB NOT NULL               -- wallets and numerators, NumPy arrays
 );
 CREATE TABLE retractions (             -- points that were shown and taken back
@@ -173,8 +176,7 @@ CREATE TABLE corrections (             -- published feast days that a repair has
     at INTEGER NOT NULL,
     why TEXT NOT NULL,
     before TEXT NOT NULL,              -- JSON: pool, seconds, carryOut, sharesDigest
-    after TEXT,                        -- absent until the day has closed again
-    PRIMARY KEY (day, at)
+    after TEXT                         -- absent until the day has closed again
 );
 
 CREATE TABLE certificates (            -- block ranges compared with the chain, block by block
@@ -258,7 +260,7 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, path: Path, write: bool) -> None:
-    db.execute("PRAGMA busy_timeout = 10000")
+    db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
     version = db.execute("PRAGMA user_version").fetchone()[0]
     application = db.execute("PRAGMA application_id").fetchone()[0]
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

@@ -27,15 +27,15 @@ class Feasts:
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
 
-    def write(self, days: Sequence[FeastDay], address: U8, block: int) -> None:
-        """Days that closed at a block; what a repair changed in them stays as a correction."""
+    def write(self, days: Sequence[FeastDay], address: U8, blocks: Sequence[int]) -> None:
+        """Days that closed, each at its block; what a repair changed in them is a correction."""
         self.db.executemany(
             "REPLACE INTO feast_pool VALUES (?,?,?,?,?,?,?,?,?,?)",
             [
                 (d.day, sql_int(d.carry_in), sql_int(d.emission), sql_int(d.contribution),
                  sql_int(d.seconds), sql_int(d.carry_out), d.season, block,
                  shares_digest(d, address), pack_shares(d, address))
-                for d in days
+                for d, block in zip(days, blocks, strict=True)
             ],
         )  # fmt: skip
         if not days or not self._expected():
@@ -68,7 +68,7 @@ class Feasts:
     def expect(self, block: int, final: int, why: str, now: int) -> None:
         """Note the published days, from `block` on, that what follows may change."""
         self.db.execute(
-            f"INSERT OR REPLACE INTO corrections SELECT day, ?, ?, {_JSON}, NULL FROM feast_pool"
+            f"INSERT INTO corrections SELECT day, ?, ?, {_JSON}, NULL FROM feast_pool"
             " WHERE block BETWEEN ? AND ?"
             " AND day NOT IN (SELECT day FROM corrections WHERE after IS NULL)",
             (now, why, block, final),

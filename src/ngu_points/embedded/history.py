@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -25,6 +26,7 @@ from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.query import View, refold
 
+log = logging.getLogger("ngu")
 LATEST = 2**62
 SNAPSHOTS = 32  # that are kept
 REPLACED_FOR = 3600.0  # seconds that a replaced segment stays
@@ -82,7 +84,11 @@ class History:
         last = self.store.last_segment()
         small = last is not None and last.events + len(covered.events) <= SEGMENT
         if last is not None and small:
-            covered = joined(read_segment(self.folder / last.name), covered)
+            try:
+                covered = joined(read_segment(self.folder / last.name), covered)
+            except StoreError as error:  # the gap check tells of it; what comes after goes on
+                log.warning("segment not joined", extra={"fields": {"why": str(error)}})
+                small = False
         name = write_segment(self.folder, covered, self.store.identity())
         self.store.sealed(covered, name)
         if last is not None and small:
@@ -151,7 +157,7 @@ class History:
         for segment in self.store.segments():
             if segment.from_block <= last and segment.to_block >= first:
                 try:
-                    self._segment(segment.name)
+                    read_segment(self.folder / segment.name)
                 except StoreError:
                     found.append(segment)
         return found
@@ -202,12 +208,17 @@ class History:
             found.append((path, int(block), int(timestamp)))
         return sorted(found, key=lambda f: f[1])
 
-    def state_at(self, rules: Rules, timestamp: int, block: int = LATEST) -> View:
-        """The state as it was at a time (and not beyond a block), from the snapshot before it."""
+    def state_at(
+        self, rules: Rules, timestamp: int, block: int = LATEST, start: State | None = None
+    ) -> View:
+        """The state as it was at a time (and not beyond a block).
+
+        It is folded on from `start`, an earlier state, or from the snapshot before that time.
+        """
         position = self.store.position()
         if timestamp >= position.timestamp and block >= position.block:
             return View.of(self.store.state(), rules, timestamp)
-        start = self._nearest(rules, timestamp, block)
+        start = self._nearest(rules, timestamp, block) if start is None else start
         again = refold(rules, self.covered(start.block), start, (block, timestamp))
         return View.of(again.hot.state, rules, timestamp)
 

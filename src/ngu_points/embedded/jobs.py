@@ -147,6 +147,8 @@ def catch_up(history: History, now: int) -> list[str]:
 
 def recalc(history: History, now: int) -> dict[str, Any]:
     """Points Recalc at once; StoreError if the record contradicts itself."""
+    if history.store.meta("position") is None:
+        raise NguError(f"{history.store.path} covers no block yet: run `ngu sync` first")
     result = _run("points-recalc", history, now)
     if "error" in result:
         raise StoreError(result["error"])

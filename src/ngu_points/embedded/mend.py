@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ngu_points.chain.decode import Decoded
-from ngu_points.embedded.archive import named, read_segment, write_segment
+from ngu_points.embedded.archive import read_segment, write_segment
 from ngu_points.embedded.history import History
 from ngu_points.embedded.rebuild import fold_all
 from ngu_points.embedded.retractions import remember, settle
@@ -63,6 +63,10 @@ def mend(
             store.db.execute(
                 "DELETE FROM gaps WHERE stream = 'archive' AND fromBlock = ?", (covered.from_block,)
             )
+            store.db.execute(
+                "DELETE FROM certificates WHERE fromBlock <= ? AND toBlock >= ?",
+                (covered.to_block, covered.from_block),
+            )
     history.recall()
     return {
         "mended": sorted(true),
@@ -80,9 +84,7 @@ def _revise(
     """Write a segment's next revision; its name and how many events it has."""
     path = history.folder / segment.name
     covered = _mended(lost or read_segment(path), true)
-    revision = named(path)[2] + 1
-    name = write_segment(history.folder, covered, history.store.identity(), revision)
-    return name, len(covered.events)
+    return write_segment(history.folder, covered, history.store.identity()), len(covered.events)
 
 
 def _mended(covered: Covered, true: Truth) -> Covered:
@@ -100,6 +102,8 @@ def _mended(covered: Covered, true: Truth) -> Covered:
 def _announce_again(history: History, true: Truth) -> None:
     """The records of the ranges concerned say what is there now, so that it counts as arrived."""
     queue = history.store.queue
+    if not true:
+        return
     for record in queue.coverage(min(true) - 1):
         if any(record.from_block <= block <= record.to_block for block in true):
             held = history.between(record.from_block, record.to_block)

@@ -26,8 +26,10 @@ from ngu_points.pipeline.interfaces import Change
 KEEP = 7 * DAY
 CHUNK = 5_000
 FAR_AWAY = 253_370_764_800  # 9999-01-01: an event that is not processed does not expire
-UNANNOUNCED = "an event came after its block was archived without it"
+UNANNOUNCED = "an event came that nothing had announced"
 TABLES = {BATCH: "batch_events", STAKING: "staking_events"}
+BATCH_TYPES = TYPES[:3]
+BY_BLOCK = {BATCH: f"type IN {BATCH_TYPES} AND", STAKING: ""}
 SELECTS = {BATCH: rows.SELECT_BATCH, STAKING: rows.SELECT_STAKING}
 
 
@@ -98,11 +100,22 @@ class Queue:
 
     def arrived(self, record: Coverage) -> bool:
         within = (record.from_block, record.to_block)
-        events = self.events(record.stream, "blockNumber BETWEEN ? AND ?", within)
+        events = self.within(record.stream, *within)
         rejected = [r for r in self.letters(*within) if r.stream == record.stream]
         if len(events) + len(rejected) != record.count:
             return False
         return digest(events, rejected) == record.digest
+
+    def outstanding(self, record: Coverage) -> int:
+        """How many of the events that a record announces have not come; negative: too many have."""
+        within = (record.from_block, record.to_block)
+        there = self.db.execute(
+            f"SELECT count(*) FROM {TABLES[record.stream]}"
+            f" WHERE {BY_BLOCK[record.stream]} blockNumber BETWEEN ? AND ?",
+            within,
+        ).fetchone()[0]
+        letters = sum(r.stream == record.stream for r in self.letters(*within))
+        return record.count - int(there) - letters
 
     def pending(self, after: int, through: int) -> Events:
         """Unprocessed events of the blocks (after, through], in position order."""
@@ -157,19 +170,24 @@ class Queue:
         return int(self.db.execute("SELECT count(*) FROM dead_letters").fetchone()[0])
 
     def letters(self, from_block: int, to_block: int) -> tuple[Rejected, ...]:
-        """The dead letters of some blocks, in position order."""
+        """The dead letters of some blocks that were announced as such, in position order."""
         found = self.db.execute(
             "SELECT blockNumber, logIndex, transactionIndex, timestamp, transactionHash, blockHash,"
-            " contract, stream, reason, raw FROM dead_letters WHERE blockNumber BETWEEN ? AND ?"
-            " ORDER BY blockNumber, logIndex",
-            (from_block, to_block),
+            " contract, stream, reason, raw FROM dead_letters WHERE blockNumber BETWEEN ?1 AND ?2"
+            " AND substr(reason, 1, length(?3)) != ?3 ORDER BY blockNumber, logIndex",
+            (from_block, to_block, UNANNOUNCED),
         )
         return tuple(Rejected(*row) for row in found)
 
     def recent(self, from_block: int, to_block: int) -> Events:
         """Processed events of the working queue, in position order."""
-        where, values = "processed = 1 AND blockNumber BETWEEN ? AND ?", (from_block, to_block)
-        return concat([self.events(s, where, values) for s in STREAMS]).sorted()
+        found = [self.within(s, from_block, to_block, "processed = 1") for s in STREAMS]
+        return concat(found).sorted()
+
+    def within(self, stream: str, first: int, last: int, also: str = "1") -> Events:
+        """The events of some blocks, in position order, by the index that knows blocks."""
+        where = f"{BY_BLOCK[stream]} blockNumber BETWEEN ? AND ? AND {also}"
+        return self.events(stream, where, (first, last))
 
     def events(self, stream: str, where: str, values: Sequence[Any]) -> Events:
         found = self.db.execute(
@@ -193,17 +211,16 @@ class Queue:
         return end and end[:2]
 
     def newest_event(self, block: int) -> tuple[int, bytes] | None:
-        """The last block at or below one that has an event in the tables, with its hash.
-
-        Reads all rows: there is no index by block alone, which every write would pay for.
-        """
+        """The last block at or below one that has an event in the tables, with its hash."""
+        places = [("staking_events", "1")]
+        places += [("batch_events", f"type = '{type_}'") for type_ in BATCH_TYPES]
         found = [
             self.db.execute(
-                f"SELECT blockNumber, blockHash FROM {table} WHERE blockNumber <= ?"
+                f"SELECT blockNumber, blockHash FROM {table} WHERE {which} AND blockNumber <= ?"
                 " ORDER BY blockNumber DESC LIMIT 1",
                 (block,),
             ).fetchone()
-            for table in TABLES.values()
+            for table, which in places
         ]
         return max((f for f in found if f), default=None, key=lambda f: f[0])
 
@@ -299,22 +316,15 @@ class Queue:
             within,
         )
 
-    def late(self, position: int) -> int | None:
-        """The lowest block at or below the position with an event that is not processed."""
-        found = [
-            self.db.execute(
-                f"SELECT min(blockNumber) FROM {t} WHERE processed = 0 AND blockNumber <= ?",
-                (position,),
-            ).fetchone()[0]
-            for t in TABLES.values()
-        ]
-        return min((block for block in found if block is not None), default=None)
-
     def replace(self, true: Mapping[int, Decoded], now: int, chain_id: int) -> None:
         """Put other events and dead letters in the place of those of some blocks, as processed."""
         for block, found in true.items():
-            for table in (*TABLES.values(), "dead_letters", "anomalies"):
+            for table in ("dead_letters", "anomalies"):
                 self.db.execute(f"DELETE FROM {table} WHERE blockNumber = ?", (block,))
+            for stream, table in TABLES.items():
+                self.db.execute(
+                    f"DELETE FROM {table} WHERE {BY_BLOCK[stream]} blockNumber = ?", (block,)
+                )
             deliveries = [
                 Delivery(s, found.events.take(of_stream(found.events, s)), (), ()) for s in STREAMS
             ]

@@ -13,6 +13,7 @@ import numpy as np
 
 from ngu_points.embedded.archive import identity_of, named, read_segment, segment_files
 from ngu_points.embedded.history import History
+from ngu_points.embedded.retractions import remember, settle
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.rules import Rules
@@ -95,6 +96,8 @@ def rebuild(
         recovered = store.meta("position") is None and _recovered(store, history.folder, now)
         changed = store.meta("fold") != rules.fold_key()
         before = None if changed or recovered else _fingerprint(store)
+        if before is not None:
+            remember(store, int(store.meta("start_block", 0)), "rebuild", now)
         fold_all(store, history, rules, now, seen)
         after = store.fingerprint()
         report = {
@@ -107,6 +110,7 @@ def rebuild(
             "recovered": recovered,
             "dryRun": dry,
         }
+    report["retracted"] = 0 if dry else settle(history, now)
     return report | {"seconds": round(time.monotonic() - began, 3)}
 
 
@@ -143,6 +147,7 @@ def fold_all(
     store.queue.reopen(target.block)
     while process(store, rules, now):
         pass
+    store.clear((), position.block)
     if store.position().block != position.block:
         raise StoreError(
             f"{store.path} has not all events up to block {position.block}: run "

@@ -51,8 +51,7 @@ def rewind(
     cut = _cut(history, target)
     with store.commit():
         remember(store, target.block + 1, f"rewind to block {target.block}", now)
-        reach = store.undo_reach()
-        if reach is not None and store.archived() <= reach <= target.block:
+        if target.block >= store.archived() and store.undoable(target.block):
             store.undo(target.block)
         else:
             again = fold_again(history, rules, target)
@@ -136,7 +135,7 @@ def _found(store: Store) -> list[dict[str, Any]]:
     late = [
         {"stream": r.stream, "from": r.from_block, "to": r.to_block, "why": "events outstanding"}
         for r in records
-        if not store.arrived(r)
+        if store.queue.outstanding(r)
     ]
     return found + late + _unarchived(store)
 

@@ -66,8 +66,8 @@ def remember(store: Store, block: int, why: str, now: int) -> None:
     totals = {"head": np.frombuffer(head.encode(), np.uint8),
               "wallet": view.state.wallets.address, "numerator": numerators}  # fmt: skip
     store.db.execute(
-        "INSERT INTO shown (at, why, block, timestamp, totals) VALUES (?, ?, ?, ?, ?)",
-        (now, why, block, position.timestamp, pack(totals)),
+        "INSERT INTO shown (at, why, block, through, timestamp, totals) VALUES (?, ?, ?, ?, ?, ?)",
+        (now, why, block, position.block, position.timestamp, pack(totals)),
     )
     store.db.execute(f"DELETE FROM shown WHERE id <= (SELECT max(id) FROM shown) - {PENDING}")
     store.feasts.expect(block, store.final, why, now)
@@ -80,7 +80,7 @@ def _rates(rules: Rules) -> list[Any]:
 def settle(history: History, now: int) -> int:
     """Find what has been taken back, where the chain has come as far again; how many wallets."""
     store = history.store
-    found = [(id_, list(taken)) for id_, taken in _taken_back(history)]
+    found = list(_taken_back(history))
     if not found:
         return 0
     with store.commit():
@@ -94,37 +94,45 @@ def settle(history: History, now: int) -> int:
     return sum(len(taken) for _, taken in found)
 
 
-def listed(history: History, wallet: bytes | None = None) -> list[Retraction]:
-    """Everything taken back that is known, of all wallets or of one, oldest first."""
-    where, values = ("", ()) if wallet is None else ("WHERE wallet = ?", (wallet,))
-    rows = history.store.db.execute(
-        f"SELECT at, why, block, timestamp, wallet, shown, now FROM retractions {where}", values
-    )
-    known = [Retraction(*row) for row in rows]
-    fresh = [r for _, taken in _taken_back(history) for r in taken]
-    known += [r for r in fresh if wallet in (None, r.wallet)]
+def listed(history: History) -> list[Retraction]:
+    """Everything taken back, oldest first, also what `settle` has yet to find."""
+    known = settled(history.store)
+    known += [r for _, taken in _taken_back(history) for r in taken]
     return sorted(known, key=lambda r: (r.at, r.wallet))
 
 
-def _taken_back(history: History) -> Iterator[tuple[int, Iterator[Retraction]]]:
-    """What each fork or repair took back whose block time has been reached again."""
+def settled(store: Store, wallet: bytes | None = None) -> list[Retraction]:
+    """What `settle` has found, of all wallets or of one."""
+    where, values = ("", ()) if wallet is None else ("WHERE wallet = ?", (wallet,))
+    rows = store.db.execute(
+        "SELECT at, why, block, timestamp, wallet, shown, now FROM retractions"
+        f" {where} ORDER BY at, wallet",
+        values,
+    )
+    return [Retraction(*row) for row in rows]
+
+
+def _taken_back(history: History) -> Iterator[tuple[int, list[Retraction]]]:
+    """What each fork or repair took back whose block and block time have been reached again."""
+    position, start = history.store.position(), None
     found = history.store.db.execute(
-        "SELECT id, at, why, block, timestamp, totals FROM shown WHERE timestamp <= ? ORDER BY id",
-        (history.store.position().timestamp,),
+        "SELECT id, at, why, block, timestamp, totals FROM shown"
+        " WHERE timestamp < ?1 OR (timestamp = ?1 AND through <= ?2) ORDER BY timestamp, id",
+        (position.timestamp, position.block),
     ).fetchall()
     for id_, at, why, block, timestamp, totals in found:
         before = unpack(totals, "what was shown before")
-        yield id_, _less(history, (at, why, block, timestamp), before)
+        view = history.state_at(history.store.rules, timestamp, start=start)
+        start = view.state
+        yield id_, list(_less(view, (at, why, block, timestamp), before))
 
 
 def _less(
-    history: History, about: tuple[int, str, int, int], before: dict[str, Any]
+    view: View, about: tuple[int, str, int, int], before: dict[str, Any]
 ) -> Iterator[Retraction]:
-    rules = history.store.rules
     head = json.loads(before["head"].tobytes())
-    if head["rates"] != _rates(rules):
+    if head["rates"] != _rates(view.rules):
         return  # other rates since: the difference would be theirs
-    view = history.state_at(rules, about[3])
     numerators, denominator = view.points()
     names = blobs(view.state.wallets.address)
     now = dict(zip(names, numerators.tolist(), strict=True))

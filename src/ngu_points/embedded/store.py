@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ngu_points.embedded import rows
-from ngu_points.embedded.archive import read_segment
+from ngu_points.embedded import rows, strays
 from ngu_points.embedded.database import (
+    BUSY_TIMEOUT,
     Identity,
     archive_of,
     naming_damage,
@@ -30,13 +30,8 @@ from ngu_points.embedded.feasts import Feasts
 from ngu_points.embedded.queue import Queue
 from ngu_points.embedded.undo import image_of, restored
 from ngu_points.engine import invariants
-from ngu_points.engine.coverage import (
-    Coverage,
-    Covered,
-    Delivery,
-    Head,
-)
-from ngu_points.engine.events import U8, Events, Ints, blobs, ids
+from ngu_points.engine.coverage import Coverage, Covered, Delivery, Head
+from ngu_points.engine.events import U8, Events, Ints, blobs
 from ngu_points.engine.fingerprint import fingerprint, words
 from ngu_points.engine.hot import Hot, Part
 from ngu_points.engine.rules import Rules
@@ -212,27 +207,11 @@ class Store:
         return self.queue.arrived(record)
 
     def settle(self, now: int) -> None:
-        self._surfaced(now)
-        late = self.queue.late(self.position().block)
-        if late is not None:
-            self.undo(late - 1)
+        strays.settle(self, now)
 
-    def _surfaced(self, now: int) -> None:
-        """Events that come after their blocks were archived: known there, or dead letters."""
-        late = self.queue.events_until(self.archived())
-        if not len(late):
-            return
-        blocks = late.block.tolist()
-        held = [
-            read_segment(self.archive / s.name).events
-            for s in self.segments()
-            if any(s.from_block <= block <= s.to_block for block in blocks)
-        ]
-        known = {key for events in held for key in _keys(events)}
-        mask = np.array([key in known for key in _keys(late)], np.bool_)
+    def set_aside(self, events: Events, now: int) -> None:
         with self.commit():
-            self.queue.mark_known(late.take(mask), now)
-            self.queue.put_aside(late.take(~mask), now)
+            self.queue.put_aside(events, now)
 
     def pending(self, through: int) -> Events:
         return self.queue.pending(self.position().block, through)
@@ -261,7 +240,8 @@ class Store:
             )
         self._write_runs(before, after)
         self._write_wallets(before.wallets, after.wallets)
-        self.feasts.write(change.after.days, after.wallets.address, change.position.block)
+        days, block = change.after.days, change.position.block
+        self.feasts.write(days, after.wallets.address, [block] * len(days))
         self.queue.mark(change, previous, now)
         self._count(change)
         self.set_position(change.position, after)
@@ -353,10 +333,17 @@ class Store:
 
     # Going back ---------------------------------------------------------------------------
 
-    def undo_reach(self) -> int | None:
-        """The lowest block that before images lead back to; None if there are none."""
-        found = self.db.execute("SELECT min(fromBlock) FROM changes").fetchone()[0]
-        return None if found is None else int(found) - 1
+    def undoable(self, block: int) -> bool:
+        """Whether before images lead back from the position to `block`, or below it."""
+        at = self.position().block
+        while at > max(block, self.archived()):
+            found = self.db.execute(
+                "SELECT fromBlock FROM changes WHERE toBlock = ?", (at,)
+            ).fetchone()
+            if found is None:
+                return False
+            at = int(found[0]) - 1
+        return at >= self.archived()
 
     def undo(self, block: int) -> Position:
         """Take back every step that reaches beyond `block`; the position it leaves.
@@ -408,15 +395,38 @@ class Store:
         False if a reader is in the way; then it is for another time.
         """
         with naming_errors(self.path):
-            busy, _, _ = self.db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            self.db.execute("PRAGMA busy_timeout = 0")
+            try:
+                busy, _, _ = self.db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            finally:
+                self.db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
         return not busy
 
     def forget(self, above: int) -> None:
         """Drop everything above a block, and what was found out about it; inside a commit."""
         self.queue.forget(above)
+        self.revise()
         verified = self.meta("verified")
         if verified and verified["block"] > above:
             self.set_meta("verified", None)
+        cleared = self.meta("cleared", {}).items()
+        self.set_meta("cleared", {wallet: block for wallet, block in cleared if block <= above})
+
+    def clear(self, wallets: Sequence[bytes], block: int) -> None:
+        """Call wallets certain again: the contract agrees with us at a block; inside a commit.
+
+        A new fold of the same events does not bring the doubt back.
+        """
+        cleared = self.meta("cleared", {}) | {wallet.hex(): block for wallet in wallets}
+        self.set_meta("cleared", cleared)
+        self.db.executemany(
+            "DELETE FROM uncertain WHERE wallet = ? AND blockNumber <= ?",
+            [(bytes.fromhex(wallet), until) for wallet, until in cleared.items()],
+        )
+
+    def revise(self) -> None:
+        """Note that what was held is not what is held: findings about it are of before."""
+        self.set_meta("revision", self.meta("revision", 0) + 1)
 
     def unseal(self, above: int) -> None:
         """Forget the archive's files above a block; inside a commit."""
@@ -448,25 +458,21 @@ class Store:
 
     def replace_state(self, again: Refolded, counters: dict[str, int], position: Position) -> None:
         """Put another whole state in the place of this one (rebuild)."""
-        state, days = again.hot.state, again.days
+        state = again.hot.state
         with self.commit():
             for table in ("tokens", "points", "feast_pool", "changes", "uncertain", "anomalies"):
                 self.db.execute(f"DELETE FROM {table}")
+            self.revise()
             self.queue.clear_notes()
             self.queue.note(again.notes, again.uncertain.items())
             self.set_meta("counters", counters)
             blank = State(state.runs.take(slice(0, 0)), state.wallets.take(slice(0, 0)))
             self._write_runs(blank, state)
             self.write_wallets(state.wallets)
-            self.feasts.write(days, state.wallets.address, position.block)
+            self.feasts.write(again.days, state.wallets.address, again.closed)
             self.set_meta("fold", self.rules.fold_key())
             self.set_position(position, state)
         self._hot = None
-
-
-def _keys(events: Events) -> Iterator[tuple[str, bytes]]:
-    """Id and block hash of each event: the same id in another block is another event."""
-    return zip(ids(events), blobs(events.block_hash), strict=True)
 
 
 def _same_runs(old: Runs, new: Runs) -> Any:

@@ -216,8 +216,7 @@ def _written(store: Store, found: Found, wallets: Sequence[bytes], now: int) -> 
     moved = stands != found.position
     with store.commit():
         if not moved:
-            named = [(wallet,) for wallet in wallets]
-            store.db.executemany("DELETE FROM uncertain WHERE wallet = ?", named)
+            store.clear(wallets, found.position.block)
         store.set_meta("verified", outcome(found) | {"at": now})
     if moved and wallets:
         return 0, f"the record has gone on to block {stands.block} meanwhile"

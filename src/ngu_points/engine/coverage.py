@@ -120,29 +120,41 @@ def announce(covered: Covered, sequence: int) -> list[Delivery]:
 
 
 def ready_through(
-    records: Sequence[Coverage], position: int, arrived: Callable[[Coverage], bool]
+    records: Sequence[Coverage],
+    position: int,
+    arrived: Callable[[Coverage], bool],
+    limit: int | None = None,
 ) -> Coverage | None:
     """The record that ends where both streams are contiguous and complete beyond `position`.
 
     `records` are all that reach beyond the position; `arrived` tells whether what a record
-    announces is there. None where nothing new is ready.
+    announces is there. It is not asked further once a stream has `limit` events. None where
+    nothing new is ready.
     """
     reach = min(
-        _reach([r for r in records if r.stream == stream], position, arrived) for stream in STREAMS
+        _reach([r for r in records if r.stream == stream], position, arrived, limit)
+        for stream in STREAMS
     )
     ends = [r for r in records if position < r.to_block <= reach]
     return max(ends, key=lambda r: (r.to_block, r.sequence), default=None)
 
 
-def _reach(records: Sequence[Coverage], position: int, arrived: Callable[[Coverage], bool]) -> int:
+def _reach(
+    records: Sequence[Coverage],
+    position: int,
+    arrived: Callable[[Coverage], bool],
+    limit: int | None,
+) -> int:
     """The last block up to which one stream is contiguous and complete."""
+    events = 0
     while True:
         here = [r for r in records if r.from_block <= position + 1 <= r.to_block]
-        if not here:
+        if not here or (limit is not None and events >= limit):
             return position
         newest = max(here, key=lambda r: r.sequence)
         if not arrived(newest):
             return position
+        events += newest.count
         later = [r.from_block for r in records
                  if r.sequence > newest.sequence and position + 1 < r.from_block]  # fmt: skip
         position = min([newest.to_block, *(b - 1 for b in later)])

@@ -78,9 +78,13 @@ class Store(Protocol):
     def settle(self, now: int) -> None:
         """Deal with unprocessed events that surfaced at or below the position.
 
-        What the archive knows has had its effect. What is new takes the state back below it; where
-        that cannot be undone any more it becomes a dead letter, and a gap asks for a replay.
+        What the archive knows has had its effect. What a later record has announced takes the
+        state back below it, once all of it has come. Anything else is set aside.
         """
+        ...
+
+    def set_aside(self, events: Events, now: int) -> None:
+        """Make dead letters of events that nothing announced; a gap asks for a replay."""
         ...
 
     def pending(self, through: int) -> Events:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ngu_points.engine.coverage import STREAMS, Coverage, Delivery, cut, digest, ready_through
-from ngu_points.engine.events import I64, U8, ZERO_ADDRESS, Events, Kind, blobs, concat
+from ngu_points.engine.events import I64, U8, ZERO_ADDRESS, Events, Kind, blobs, concat, ids
 from ngu_points.engine.rules import Rules
 from ngu_points.engine.runs import NOBODY, Anomalies, Anomaly, Moves
 from ngu_points.engine.state import advance
@@ -34,7 +34,7 @@ def process(store: Store, rules: Rules, now: int, limit: int = EVENTS_MAX) -> St
     store.settle(now)
     position = store.position().block
     records = store.coverage(position)
-    reach = ready_through(records, position, store.arrived)
+    reach = ready_through(records, position, store.arrived, limit)
     if reach is None:
         return None
     record = cut(records, position, reach, limit)
@@ -58,9 +58,19 @@ def ingest(store: Store, deliveries: Sequence[Delivery], rules: Rules, now: int)
         validate(delivery)
     events = concat([d.events for d in deliveries]).sorted()
     with store.commit():
+        _set_aside_others(store, events, record, now)
         store.put(deliveries, now, processed=True)
         step = _step(store, events, record, rules, now)
     yield step
+
+
+def _set_aside_others(store: Store, events: Events, record: Coverage, now: int) -> None:
+    """What waits in these blocks and is not among their events was left there by a lost branch."""
+    waiting = store.pending(record.to_block)
+    if len(waiting):
+        known = set(ids(events))
+        others = [row for row, id_ in enumerate(ids(waiting)) if id_ not in known]
+        store.set_aside(waiting.take(others), now)
 
 
 def in_line(deliveries: Sequence[Delivery], position: int) -> Coverage | None:

@@ -64,6 +64,7 @@ class Refolded:
 
     hot: Hot
     days: list[FeastDay] = field(default_factory=list)
+    closed: list[int] = field(default_factory=list)  # the block at which each day closed
     notes: list[tuple[int, str, str]] = field(default_factory=list)
     uncertain: dict[bytes, int] = field(default_factory=dict)
 
@@ -83,6 +84,7 @@ def refold(
             after = advance(part.state, moves, rules, block, timestamp)
             numbers = again.hot.put(part, after.state)
             again.days.extend(replace(d, wallet=numbers[d.wallet]) for d in after.days)
+            again.closed.extend([block] * len(after.days))
             _note(again, after, events)
         if done:
             break
