@@ -225,9 +225,14 @@ class Queue:
         return max((f for f in found if f), default=None, key=lambda f: f[0])
 
     def end_at(self, block: int) -> Coverage | None:
-        """The record of the last covered range that ends at or below a block."""
+        """The record of the last covered range that ends at or below a block.
+
+        An end inside a range that was announced later is none: that range counts as a whole.
+        """
         found = self.db.execute(
-            "SELECT * FROM coverage WHERE stream = ? AND toBlock <= ?"
+            "SELECT * FROM coverage AS c WHERE stream = ?1 AND toBlock <= ?2 AND NOT EXISTS ("
+            "SELECT 1 FROM coverage WHERE stream = ?1 AND sequence > c.sequence"
+            " AND fromBlock <= c.toBlock AND toBlock > c.toBlock)"
             " ORDER BY toBlock DESC, sequence DESC LIMIT 1",
             (BATCH, block),
         ).fetchone()
