@@ -46,9 +46,11 @@ bench: setup
 # Needs uv (https://docs.astral.sh/uv); the lock holds for every platform and Python 3.11 to 3.14.
 lock:
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
-	  --custom-compile-command "make lock" --extra parquet --group dev pyproject.toml -o requirements/dev.txt
+	  --custom-compile-command "make lock" --extra parquet --extra aws --group dev pyproject.toml -o requirements/dev.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command "make lock" -c requirements/dev.txt pyproject.toml -o requirements/run.txt
+	echo ministack==1.5.33 | uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+	  --custom-compile-command "make lock" - -o requirements/emulator.txt
 
 clean:
 	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,7 @@
 """All the edges of the pipeline: what it needs from a chain and from a store, nothing else.
 
-Implementations: `chain.reader.Reader` is a `Chain`; `embedded.store.Store` is a `Store`.
+Implementations: `chain.reader.Reader` is a `Chain`; `embedded.store.Store` and
+`aws.store.Store` are `Store`s, held to one conformance suite.
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""The right to write the state: one holder at a time, and a number that only ever grows.
+
+A lease that ran out may be taken while its holder still believes in it. So the clock decides who
+tries, and the fence who succeeds: every write of state carries it, and one with a higher fence
+shuts out those with a lower one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ngu_points.aws.dynamo import Dynamo, Where
+from ngu_points.aws.tables import META
+from ngu_points.errors import StoreError, TransientError
+
+KEY = {"key": "lease"}
+SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A held lease."""
+
+    owner: str
+    fence: int
+
+    @property
+    def holds(self) -> Where:
+        """The condition on the lease's row that this is still the newest."""
+        return Where("#fence = :fence", {"fence": self.fence})
+
+    @property
+    def unfenced(self) -> Where:
+        """The condition on a row of state that nobody newer has written it."""
+        return Where("attribute_not_exists(#fence) OR #fence <= :fence", {"fence": self.fence})
+
+
+def acquire(dynamo: Dynamo, owner: str, now: int) -> Lease:
+    """Take the lease; TransientError while another holds it. `now` is seconds of wall clock."""
+    held = dynamo.get(META, KEY)
+    if held and held["owner"] != owner and held["expires"] > now:
+        raise _held(held["owner"])
+    fence = held["fence"] + 1 if held else 1
+    row = {**KEY, "owner": owner, "fence": fence, "expires": now + SECONDS}
+    same = Where("#fence = :was", {"was": fence - 1})
+    fresh = Where("attribute_not_exists(#key)", {})
+    if not dynamo.put(META, row, same if held else fresh):
+        raise _held("another process")
+    return Lease(owner, fence)
+
+
+def renew(dynamo: Dynamo, lease: Lease, now: int) -> None:
+    """Hold on for another while; StoreError if another has it by now."""
+    if not dynamo.update(META, KEY, {"expires": now + SECONDS}, lease.holds):
+        raise lost(lease)
+
+
+def release(dynamo: Dynamo, lease: Lease) -> None:
+    """Let the next one have it at once; nothing happens if another has it already."""
+    dynamo.update(META, KEY, {"expires": 0}, lease.holds)
+
+
+def lost(lease: Lease) -> StoreError:
+    return StoreError(
+        f"{lease.owner} lost the right to write the tables to another process: it stops here, and"
+        " the other one goes on"
+    )
+
+
+def _held(owner: str) -> TransientError:
+    return TransientError(
+        f"the tables are being written by {owner}: wait until it is done, or at most"
+        f" {SECONDS} seconds after it has stopped"
+    )
