@@ -177,7 +177,9 @@ def test_a_run_that_was_killed_is_an_alarm(tmp_path: Path) -> None:
             program.wait(PATIENCE)
         assert "ended without being stopped: start it again" in alarms(db)
         with started(*words, env=FAST) as program:
-            until(lambda: "ended without" not in alarms(db), program)
+            node.mine([mint(ALICE, 10**6)])
+            until(at_head(node, db), program)
+            assert "ended without" not in alarms(db)
             program.send_signal(signal.SIGTERM)
             assert program.wait(PATIENCE) == 0
     assert alarms(db) == ""
