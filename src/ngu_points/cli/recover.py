@@ -116,8 +116,8 @@ async def _replay(
 
 def _print_replay(report: dict[str, Any]) -> None:
     if report["notCovered"]:
-        click.echo(f"{report['notCovered']:,} blocks up to {report['to']} are not covered"
-                   f"{': they would be read' if report['dryRun'] else ''}")  # fmt: skip
+        would = ": they would be read" if report["dryRun"] else ""
+        click.echo(f"the last {report['notCovered']:,} blocks are not covered{would}")
     if "verdicts" not in report:
         return
     _print_verdicts(report)
