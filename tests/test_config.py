@@ -103,3 +103,9 @@ def test_weights_come_from_a_csv_file(tmp_path: Path) -> None:
     file.write_text("first,last,weight\n1,10,x\n")
     with pytest.raises(UsageError, match=r"w.csv, line 2"):
         load(None, {}, {"points.weights_csv": str(file)})
+
+
+def test_an_error_is_one_line_of_bounded_length() -> None:
+    """Whatever goes into it: no line break, no terminal command, at most 2,000 characters."""
+    text = str(UsageError("a\nb\x1b[2J " + "x" * 9_000))
+    assert (len(text), text[:12], text[-1]) == (2_000, "a b\\x1b[2J x", "…")

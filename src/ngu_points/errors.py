@@ -13,7 +13,7 @@ LONGEST = 2_000  # characters of an error's text
 def one_line(text: str) -> str:
     """The text without line breaks or a terminal's commands, and of bounded length."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 class NguError(Exception):
