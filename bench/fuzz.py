@@ -140,7 +140,7 @@ def one_line(text: str) -> None:
     """What a person reads has one line, no key and nothing that a terminal acts upon."""
     assert len(text.splitlines()) == 1, ascii(text)
     assert KEY not in text, ascii(text)
-    assert len(text) < 2_000, len(text)
+    assert len(text) <= 2_000, len(text)
 
 
 def seeds(name: str) -> list[bytes]:
@@ -182,9 +182,9 @@ def _segment(page: bytes) -> bytes:
     from ngu_points.chain.decode import decode
     from ngu_points.demo.node import CONTRACT
     from ngu_points.embedded.archive import write_segment
-    from ngu_points.embedded.database import Identity
-    from ngu_points.embedded.pack import DIGEST
     from ngu_points.engine.coverage import Covered
+    from ngu_points.pipeline.pack import DIGEST
+    from ngu_points.pipeline.segments import Identity
 
     events = decode(page, ngu(CONTRACT), 0, 12).events
     with tempfile.TemporaryDirectory() as folder:

@@ -14,9 +14,9 @@ from aws.dynamo.faults import Client
 from ngu_points.aws.dynamo import Dynamo
 from ngu_points.aws.store import Store as CloudStore
 from ngu_points.aws.tables import BATCH_EVENTS, DEAD_LETTERS, STAKING_EVENTS, TABLES, creation
-from ngu_points.embedded.database import Identity
 from ngu_points.embedded.store import Store as FileStore
 from ngu_points.engine.rules import Rules
+from ngu_points.pipeline.segments import Identity
 
 NOW = 1_800_000_000
 

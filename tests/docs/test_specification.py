@@ -14,7 +14,6 @@ import oracle
 from chains import Chain, columns
 from ngu_points.cli.logs import configure_logging
 from ngu_points.embedded import buffer
-from ngu_points.embedded.database import Identity
 from ngu_points.embedded.rows import batch_rows, staking_rows
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import BATCH, STAKING, announce
@@ -24,6 +23,7 @@ from ngu_points.errors import UsageError
 from ngu_points.pipeline.persist import persist
 from ngu_points.pipeline.process import process
 from ngu_points.pipeline.schedule import JOBS
+from ngu_points.pipeline.segments import Identity
 
 NOW = 1_800_000_000
 A, B = "0x" + "aa" * 20, "0x" + "bb" * 20

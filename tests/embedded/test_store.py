@@ -16,7 +16,6 @@ import oracle
 from chains import Chain, block_hash
 from engine.test_against_oracle import engine_rules, owners_of, run
 from histories import histories
-from ngu_points.embedded.database import Identity
 from ngu_points.embedded.history import History
 from ngu_points.embedded.rebuild import rebuild
 from ngu_points.embedded.store import Store
@@ -28,6 +27,7 @@ from ngu_points.engine.rules import Rules
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.persist import persist
 from ngu_points.pipeline.process import ingest, process
+from ngu_points.pipeline.segments import Identity
 
 NOW = 1_800_000_000
 

@@ -19,9 +19,7 @@ import oracle
 from chains import Chain, block_hash
 from fuzz.anything import EDITS, assert_one_line, edited, often
 from ngu_points.embedded.archive import identity_of, read_segment, write_segment
-from ngu_points.embedded.database import Identity
 from ngu_points.embedded.history import History
-from ngu_points.embedded.pack import DIGEST, unpack
 from ngu_points.embedded.rebuild import rebuild
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered, announce
@@ -29,7 +27,9 @@ from ngu_points.engine.events import Events, Rejected
 from ngu_points.engine.fingerprint import fingerprint
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import StoreError
+from ngu_points.pipeline.pack import DIGEST, unpack
 from ngu_points.pipeline.process import ingest
+from ngu_points.pipeline.segments import Identity
 
 OWNER, OTHER = "0x" + "11" * 20, "0x" + "22" * 20
 IDENTITY = Identity(1, "0x" + "ab" * 20, "ngu")

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from chains import Chain
 from fuzz.anything import TEXTS, assert_one_line, often
 from histories import histories
-from ngu_points.embedded.database import Identity
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import STREAMS, Coverage, Delivery, announce, digest
 from ngu_points.engine.events import Events, Rejected, concat, empty, ids
@@ -25,6 +24,7 @@ from ngu_points.engine.rules import Rules
 from ngu_points.errors import BadInput
 from ngu_points.pipeline.persist import persist
 from ngu_points.pipeline.process import process
+from ngu_points.pipeline.segments import Identity
 
 UNCHECKED = "persist.validate does not look at kinds, letters and coverage records yet"
 NOW = 1_800_000_000

@@ -12,12 +12,12 @@ from unittest.mock import patch
 from ngu_points.chain import audit
 from ngu_points.chain.reader import Reader
 from ngu_points.embedded.history import History
-from ngu_points.embedded.pack import unpack
 from ngu_points.embedded.queue import TABLES, Queue
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import Events
 from ngu_points.pipeline.interfaces import Change, Position
+from ngu_points.pipeline.pack import unpack
 
 
 class Whatever(bytes):

@@ -20,7 +20,7 @@ from ngu_points.config import Config, contract_of, finality_of, rules_of
 from ngu_points.embedded import jobs
 from ngu_points.embedded.buffer import Buffer
 from ngu_points.embedded.client import client
-from ngu_points.embedded.database import Identity, naming_errors, writer_lock
+from ngu_points.embedded.database import naming_errors, writer_lock
 from ngu_points.embedded.history import History
 from ngu_points.embedded.retractions import remember
 from ngu_points.embedded.scores import Noted, note_endpoints
@@ -31,6 +31,7 @@ from ngu_points.errors import StoreError, TransientError, UsageError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.monitor import Forked, cover
 from ngu_points.pipeline.process import ingest, process
+from ngu_points.pipeline.segments import Identity
 
 log = logging.getLogger("ngu")
 T = TypeVar("T")

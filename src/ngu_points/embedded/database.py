@@ -10,7 +10,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -219,15 +218,6 @@ CREATE TABLE leaderboard (             -- the ranked snapshot of Points Recalc
 CREATE TABLE jobs (name TEXT PRIMARY KEY, lastRun INTEGER NOT NULL, result TEXT) WITHOUT ROWID;
 CREATE TABLE metrics (at INTEGER PRIMARY KEY, measured TEXT NOT NULL); -- one row each 5 minutes
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a database is of; it refuses to be opened for another."""
-
-    chain_id: int
-    contract: str
-    kind: str
 
 
 def archive_of(db: Path) -> Path:

@@ -14,8 +14,7 @@ import numpy as np
 
 from ngu_points.chain.decode import Decoded
 from ngu_points.embedded.archive import read_segment, segment_files, write_segment
-from ngu_points.embedded.pack import pack, unpack
-from ngu_points.embedded.store import Segment, Store
+from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import Events, blobs, concat
 from ngu_points.engine.fingerprint import fingerprint, shares_digest
@@ -24,7 +23,9 @@ from ngu_points.engine.runs import Runs
 from ngu_points.engine.state import State, Wallets, no_state
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Position
+from ngu_points.pipeline.pack import pack, unpack
 from ngu_points.pipeline.query import View, refold
+from ngu_points.pipeline.segments import Segment
 
 log = logging.getLogger("ngu")
 LATEST = 2**62

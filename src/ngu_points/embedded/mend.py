@@ -17,10 +17,11 @@ from ngu_points.embedded.archive import read_segment, write_segment
 from ngu_points.embedded.history import History
 from ngu_points.embedded.rebuild import fold_all
 from ngu_points.embedded.retractions import remember, settle
-from ngu_points.embedded.store import Segment, Store
+from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered, announce
 from ngu_points.engine.events import concat
 from ngu_points.engine.rules import Rules
+from ngu_points.pipeline.segments import Segment
 
 Truth = Mapping[int, Decoded]
 """All logs of some blocks, as the chain has them."""

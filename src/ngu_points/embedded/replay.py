@@ -18,9 +18,9 @@ from ngu_points.embedded.certify import (
 )
 from ngu_points.embedded.mend import Truth, mend
 from ngu_points.embedded.repair import note_damage
-from ngu_points.embedded.store import Segment
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import empty
+from ngu_points.pipeline.segments import Segment
 
 
 async def replay(

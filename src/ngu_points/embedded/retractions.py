@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ngu_points.embedded.history import History
-from ngu_points.embedded.pack import pack, unpack
 from ngu_points.embedded.store import Store
 from ngu_points.engine.events import blobs
 from ngu_points.engine.facts import shown as written
 from ngu_points.engine.rules import DAY, Rules
+from ngu_points.pipeline.pack import pack, unpack
 from ngu_points.pipeline.query import View
 
 KEEP = 90 * DAY

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ import numpy as np
 from ngu_points.embedded import rows, strays
 from ngu_points.embedded.database import (
     BUSY_TIMEOUT,
-    Identity,
     archive_of,
     naming_damage,
     naming_errors,
@@ -40,16 +39,7 @@ from ngu_points.engine.state import State, Wallets, no_wallets
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Change, Position
 from ngu_points.pipeline.query import Refolded
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One file of the archive."""
-
-    from_block: int
-    to_block: int
-    events: int
-    name: str
+from ngu_points.pipeline.segments import Identity, Segment
 
 
 class Store:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ngu_points.embedded import rows
-from ngu_points.embedded.pack import pack, unpack
 from ngu_points.engine.events import blobs
 from ngu_points.engine.fingerprint import words
 from ngu_points.engine.runs import Runs
 from ngu_points.engine.state import Wallets
 from ngu_points.pipeline.interfaces import Change
+from ngu_points.pipeline.pack import pack, unpack
 
 if TYPE_CHECKING:
     from ngu_points.embedded.store import Store
