@@ -12,12 +12,13 @@ from typing import Any
 BATCH_EVENTS, STAKING_EVENTS = "batch-events", "staking-events"
 TOKENS, POINTS, FEAST_POOL = "tokens", "points", "feast-pool"
 COVERAGE, DEAD_LETTERS, META, CHANGES = "coverage", "dead-letters", "meta", "changes"
+QUARANTINE, LEADERBOARD, METRICS = "quarantine", "leaderboard", "metrics"
 
 TYPE_BLOCK, STAKER_TOKEN = "TypeBlockIndex", "StakerTokenIndex"
 OWNER, STREAM_BLOCK = "OwnerIndex", "StreamBlockIndex"
 
 _OF_ALL_EVENTS = ("timestamp", "transactionHash", "transactionIndex", "logIndex",
-                  "contract", "blockHash")  # fmt: skip
+                  "contract", "blockHash", "receivedAt")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,9 @@ TABLES = (
             ),
         ),
     ),
+    Table(QUARANTINE, Key(("id", "S"))),
+    Table(LEADERBOARD, Key(("season", "S"), ("piece", "N"))),
+    Table(METRICS, Key(("window", "S"), ("at", "N")), expires=True),
     Table(META, Key(("key", "S"))),
     Table(CHANGES, Key(("kind", "S"), ("at", "S")), expires=True),
 )
