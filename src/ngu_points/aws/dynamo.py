@@ -1,4 +1,4 @@
-"""Calls to DynamoDB: plain values in and out, pages joined, throttling waited out.
+"""Calls to DynamoDB: plain values in and out, pages joined, throttling and silence waited out.
 
 The client is botocore's or one shaped like it; nothing here imports it. Attribute names are
 always aliased, because many of ours are reserved words.
@@ -6,13 +6,19 @@ always aliased, because many of ours are reserved words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from ngu_points.aws.tables import KEYS, table_name
-from ngu_points.errors import TransientError
+from ngu_points.aws.trouble import code_of, naming
+from ngu_points.errors import NguError, TransientError
+
+One = TypeVar("One")
+Result = TypeVar("Result")
 
 Plain = Mapping[str, Any]
 """A row: text, whole numbers of at most 38 digits, bytes, booleans. None stands for absent."""
@@ -33,7 +39,12 @@ PASSING = frozenset(
     {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "None"}
 )
 """Why a transaction may fail although nothing is wrong with it."""
+ANSWERS = frozenset({"ConditionalCheckFailedException", "TransactionCanceledException"})
+"""Errors that are answers: a condition does not hold."""
 KEYS_MAX = 100
+THREADS = 16
+AT_ONCE = 1_000
+"""Calls that are handed to the threads at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +59,59 @@ class Dynamo:
     """The tables of one stage."""
 
     def __init__(
-        self, client: Any, service: str, stage: str, sleep: Callable[[float], None], rng: Random
+        self,
+        client: Any,
+        service: str,
+        stage: str,
+        sleep: Callable[[float], None],
+        rng: Random,
+        threads: int = THREADS,
     ) -> None:
         self.client = client
         self.names = {name: table_name(service, name, stage) for name in KEYS}
         self._sleep = sleep
         self._rng = rng
+        self._threads = threads
+
+    def nonce(self) -> str:
+        """A text that no other call has given."""
+        return f"{self._rng.getrandbits(64):016x}"
+
+    def each(self, work: Callable[[One], Result], things: Iterable[One]) -> list[Result]:
+        """Do the same for all of some things, several at a time; the results in their order.
+
+        The first error ends it: nothing more is begun, and what was begun is waited for. Not to
+        be used by `work` itself.
+        """
+        todo = list(things)
+        if self._threads == 1 or len(todo) < 2:
+            return [work(one) for one in todo]
+        results: list[Result] = []
+        for at in range(0, len(todo), AT_ONCE):
+            results += self._together(work, todo[at : at + AT_ONCE])
+        return results
+
+    def _together(self, work: Callable[[One], Result], todo: Sequence[One]) -> list[Result]:
+        futures = [self._pool.submit(work, one) for one in todo]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            for future in futures:
+                future.cancel()
+            wait(futures)
+        for future in futures:
+            if not future.cancelled() and (error := future.exception()):
+                raise error
+        return [future.result() for future in futures]
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, "dynamodb")
 
     def put(self, table: str, row: Plain, where: Where | None = None) -> bool:
         """Write a row; False if the condition does not hold, then nothing is written."""
         request = {"TableName": self.names[table], "Item": marshal(row)}
-        return self._conditional(self.client.put_item, request | _condition(where))
+        return self._conditional("put_item", request | _condition(where))
 
     def update(self, table: str, key: Plain, values: Plain, where: Where) -> bool:
         """Set attributes of a row (None removes one); False if the condition does not hold."""
@@ -73,16 +126,17 @@ class Dynamo:
             "ConditionExpression": where.text,
             **_aliases(both),
         }
-        return self._conditional(self.client.update_item, request)
+        return self._conditional("update_item", request)
 
-    def delete(self, table: str, key: Plain) -> None:
-        """Drop a row; one that is not there is dropped already."""
-        self._call(self.client.delete_item, {"TableName": self.names[table], "Key": marshal(key)})
+    def delete(self, table: str, key: Plain, where: Where | None = None) -> bool:
+        """Drop a row; one that is not there is dropped already. False as with `put`."""
+        request = {"TableName": self.names[table], "Key": marshal(key)}
+        return self._conditional("delete_item", request | _condition(where))
 
     def get(self, table: str, key: Plain) -> dict[str, Any] | None:
         """A row as the last write left it."""
         request = {"TableName": self.names[table], "Key": marshal(key), "ConsistentRead": True}
-        found = self._call(self.client.get_item, request).get("Item")
+        found = self._call("get_item", request).get("Item")
         return plain(found) if found else None
 
     def get_many(self, table: str, keys: Sequence[Plain]) -> Iterator[dict[str, Any]]:
@@ -92,7 +146,7 @@ class Dynamo:
             wanted = [marshal(key) for key in keys[at : at + KEYS_MAX]]
             for attempt in range(ATTEMPTS):
                 request = {"RequestItems": {name: {"Keys": wanted, "ConsistentRead": True}}}
-                answer = self._call(self.client.batch_get_item, request)
+                answer = self._call("batch_get_item", request)
                 yield from map(plain, answer["Responses"].get(name, []))
                 wanted = answer.get("UnprocessedKeys", {}).get(name, {}).get("Keys", [])
                 if not wanted:
@@ -123,14 +177,25 @@ class Dynamo:
         request |= {"IndexName": index} if index else {"ConsistentRead": True}
         if limit:
             request["Limit"] = limit
-        return self._pages(self.client.query, request)
+        return self._pages("query", request)
+
+    def count(self, table: str, where: Where, index: str) -> int:
+        """How many rows an index has of one partition; it may be some moments behind."""
+        request = {
+            "TableName": self.names[table],
+            "IndexName": index,
+            "KeyConditionExpression": where.text,
+            "Select": "COUNT",
+            **_aliases(where),
+        }
+        return sum(int(answer["Count"]) for answer in self._answers("query", request))
 
     def scan(self, table: str, where: Where | None = None) -> Iterator[dict[str, Any]]:
         """All rows, or those for which a condition holds."""
         request: dict[str, Any] = {"TableName": self.names[table], "ConsistentRead": True}
         if where:
             request |= {"FilterExpression": where.text, **_aliases(where)}
-        return self._pages(self.client.scan, request)
+        return self._pages("scan", request)
 
     def put_while(self, table: str, row: Plain, other: str, key: Plain, where: Where) -> bool:
         """Write a row if a condition on another row holds; both or nothing."""
@@ -139,9 +204,10 @@ class Dynamo:
         request = {"TransactItems": [{"ConditionCheck": check}, {"Put": put}]}
         for attempt in range(ATTEMPTS):
             try:
-                self._call(self.client.transact_write_items, request)
-            except self.client.exceptions.ClientError as error:
-                reasons = {r.get("Code") for r in error.response.get("CancellationReasons", [])}
+                self._call("transact_write_items", request)
+            except Exception as error:
+                answer = getattr(error, "response", {})
+                reasons = {r.get("Code") for r in answer.get("CancellationReasons", [])}
                 if "ConditionalCheckFailed" in reasons:
                     return False
                 if not reasons or not reasons <= PASSING:
@@ -149,39 +215,52 @@ class Dynamo:
                 self._wait(attempt)
             else:
                 return True
-        raise _busy(table)
+        raise _busy(self.names[table])
 
-    def _pages(
-        self, call: Callable[..., Any], request: Mapping[str, Any]
-    ) -> Iterator[dict[str, Any]]:
+    def _pages(self, operation: str, request: Plain) -> Iterator[dict[str, Any]]:
+        for answer in self._answers(operation, request):
+            yield from map(plain, answer.get("Items", []))
+
+    def _answers(self, operation: str, request: Plain) -> Iterator[dict[str, Any]]:
         start: dict[str, Any] = {}
         while True:
-            answer = self._call(call, {**request, **start})
-            yield from map(plain, answer.get("Items", []))
+            answer = self._call(operation, {**request, **start})
+            yield answer
             if not answer.get("LastEvaluatedKey"):
                 return
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    def _conditional(self, call: Callable[..., Any], request: Mapping[str, Any]) -> bool:
+    def _conditional(self, operation: str, request: Plain) -> bool:
         try:
-            self._call(call, request)
-        except self.client.exceptions.ClientError as error:
-            if _code(error) == "ConditionalCheckFailedException":
+            self._call(operation, request)
+        except Exception as error:
+            if code_of(error) == "ConditionalCheckFailedException":
                 return False
             raise
         return True
 
-    def _call(self, call: Callable[..., Any], request: Mapping[str, Any]) -> dict[str, Any]:
-        for attempt in range(ATTEMPTS):
+    def _call(self, operation: str, request: Plain) -> dict[str, Any]:
+        table = str(request.get("TableName", "the tables"))
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                answer: dict[str, Any] = call(**request)
-            except self.client.exceptions.ClientError as error:
-                if _code(error) not in THROTTLED:
+                with naming(f"{operation} on {table} in {self._region}"):
+                    answer: dict[str, Any] = getattr(self.client, operation)(**request)
+                    return answer
+            except NguError as error:
+                cause = error.__cause__
+                if isinstance(cause, Exception) and code_of(cause) in ANSWERS:
+                    raise cause from None
+                throttled = isinstance(cause, Exception) and code_of(cause) in THROTTLED
+                if not throttled and not isinstance(error, TransientError):
                     raise
-                self._wait(attempt)
-            else:
-                return answer
-        raise _busy(str(request.get("TableName", "the tables")))
+                if attempt == ATTEMPTS:
+                    raise _busy(table) if throttled else error from cause
+            self._wait(attempt - 1)
+        raise AssertionError("the last attempt returns or raises")
+
+    @property
+    def _region(self) -> str:
+        return str(getattr(getattr(self.client, "meta", None), "region_name", "no region"))
 
     def _wait(self, attempt: int) -> None:
         self._sleep(self._rng.uniform(0, min(LONGEST, SHORTEST * 2**attempt)))
@@ -226,10 +305,6 @@ def _aliases(where: Where) -> dict[str, Any]:
     }
     values = {f":{n}": _value(v) for n, v in where.values.items() if v is not None}
     return request | ({"ExpressionAttributeValues": values} if values else {})
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code"))
 
 
 def _busy(table: str) -> TransientError:

@@ -10,17 +10,13 @@ from typing import Any
 from ngu_points.embedded.history import History
 from ngu_points.embedded.repair import missing, note_damage, note_missing
 from ngu_points.embedded.retractions import settle
-from ngu_points.embedded.store import Store
-from ngu_points.engine import invariants
-from ngu_points.engine.facts import FEAST, total
-from ngu_points.engine.rules import DAY, Rules
+from ngu_points.engine.rules import DAY
 from ngu_points.errors import NguError, StoreError
+from ngu_points.pipeline import jobs as pure
 from ngu_points.pipeline import query
 from ngu_points.pipeline.schedule import JOBS, due
 
 log = logging.getLogger("ngu")
-RANKED = 10_000
-"""Wallets in the stored leaderboard snapshot."""
 KEEP_METRICS = 30 * DAY
 
 
@@ -28,15 +24,11 @@ def points_recalc(history: History, now: int) -> dict[str, Any]:
     """Rank all wallets at the last covered block; StoreError if the record contradicts itself."""
     store, rules = history.store, history.store.rules
     position, state = store.position(), store.state()
-    try:
-        invariants.check(state, rules)
-    except AssertionError as error:
-        raise StoreError(f"points recalc: {error}: run `ngu rebuild`") from error
-    _check_feasts(store, rules)
+    pure.check(state, (day for day, _ in store.feasts.days()), store.feasts.shares, rules)
     frozen = store.freeze()
     damaged = note_damage(history, now)
     view = query.View.of(state, rules)
-    ranked = query.leaderboard(view, RANKED)
+    ranked = query.leaderboard(view, pure.RANKED)
     with store.commit():
         store.db.execute("DELETE FROM leaderboard")
         store.db.executemany(
@@ -50,21 +42,6 @@ def points_recalc(history: History, now: int) -> dict[str, Any]:
             "damagedFiles": damaged}  # fmt: skip
 
 
-def _check_feasts(store: Store, rules: Rules) -> None:
-    """Shares plus carry are the pool, day after day, and the ledger holds exactly the shares."""
-    carry, given = 0, 0
-    for day, _ in store.feasts.days():
-        shares = sum(amount for _, amount in store.feasts.shares(day.day))
-        if day.carry_in != carry or day.pool != shares + day.carry_out:
-            raise StoreError(f"points recalc: the feast of day {day.day} does not add up: "
-                             "run `ngu rebuild`")  # fmt: skip
-        carry, given = day.carry_out, given + shares
-    recorded = sum(total(store.state().wallets.facts[s, FEAST]) for s in range(len(rules.seasons)))
-    if recorded != given:
-        raise StoreError(f"points recalc: feasts gave {given} micro-points, the ledger has "
-                         f"{recorded}: run `ngu rebuild`")  # fmt: skip
-
-
 def metrics_aggregation(history: History, now: int) -> dict[str, Any]:
     """One row of running figures, kept for 30 days."""
     store = history.store
@@ -75,13 +52,10 @@ def metrics_aggregation(history: History, now: int) -> dict[str, Any]:
         "lag": max(store.meta("head", position.block) - position.block, 0),
         "delay": max(now - position.timestamp, 0),
         "gaps": len(missing(store)),
-        "events": sum(v for k, v in counters.items() if k.isdigit()),
-        "anomalies": counters.get("anomalies", 0),
+        **pure.folded(counters),
         "backlog": store.queue.backlog(),
         "deadLetters": store.queue.dead_letters(),
-        "tokens": str(total(state.wallets.held) + total(state.wallets.staked)),
-        "staked": str(total(state.wallets.staked)),
-        "wallets": len(state.wallets),
+        **pure.totals(state),
     }
     with store.commit():
         store.db.execute(
