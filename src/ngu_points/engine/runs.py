@@ -146,21 +146,50 @@ def fold(runs: Runs, moves: Moves, staking: Staking) -> Folded:
     """
     if not len(moves):
         return Folded(runs, no_intervals(), no_anomalies())
+    walked = walk(runs, moves, staking)
+    if walked is None:
+        return _fold_in_halves(runs, moves, staking)
+    return Folded(_rebuild(walked, runs), _closed(walked, moves), _contradictions(walked))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class States:
+    """What holds of a token in each row of a `Walk`."""
+
+    owner: I64
+    staker: I64
+    owned_since: I64
+    since: I64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """Every token's way through some events: one row for each segment of ids and event on it,
+    by segment, then by position."""
+
+    borders: Ints  # segment i is the ids [borders[i], borders[i + 1])
+    holds: I64  # for each segment the run that holds it, or -1
+    segment: I64
+    event: I64
+    found: States
+    left: States
+    closes: Bool  # the row ends an earning
+    codes: I64
+
+
+def walk(runs: Runs, moves: Moves, staking: Staking) -> Walk | None:
+    """Events walked along the tokens of the runs they touch; None if it needs too many rows."""
     wide = object in (runs.first.dtype, moves.first.dtype)
     run_first, run_end = _as(runs.first, wide), _as(runs.end, wide)
     first, end = _as(moves.first, wide), _as(moves.end, wide)
     borders = distinct(np.concatenate([run_first, run_end, first, end]))
     low, high = np.searchsorted(borders, first), np.searchsorted(borders, end)
     if int((high - low).sum()) > ROWS_MAX and len(moves) > 1:
-        return _fold_in_halves(runs, moves, staking)
+        return None
     segment, event = _histories(low, high)
     holds = _run_of_segment(borders, run_first, run_end)
     found, left, closes, codes = _walk(segment, event, holds, runs, moves, staking)
-    return Folded(
-        _rebuild(borders, holds, runs, segment, left),
-        _closed(borders, segment, event, found, closes, moves),
-        _contradictions(borders, segment, event, found, codes),
-    )
+    return Walk(borders, holds, segment, event, found, left, closes, codes)
 
 
 def _as(column: Ints, wide: bool) -> Ints:
@@ -208,17 +237,9 @@ def _run_of_segment(borders: Ints, run_first: Ints, run_end: Ints) -> I64:
     return holds
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _States:
-    owner: I64
-    staker: I64
-    owned_since: I64
-    since: I64
-
-
 def _walk(
     segment: I64, event: I64, holds: I64, runs: Runs, moves: Moves, staking: Staking
-) -> tuple[_States, _States, Bool, I64]:
+) -> tuple[States, States, Bool, I64]:
     """For each row: the state it finds, the state it leaves, whether it ends an earning, codes."""
     n = len(segment)
     kind, sender, recipient = moves.kind[event], moves.sender[event], moves.recipient[event]
@@ -271,8 +292,8 @@ def _walk(
     codes[unstake & ~was_staked] |= Anomaly.NOT_STAKED
     codes[unstake & was_staked & (staker_found != sender)] |= Anomaly.NOT_STAKER
 
-    found = _States(owner_found, staker_found, owned_found, since_found)
-    return found, _States(owner, staker, owned, since), closes, codes
+    found = States(owner_found, staker_found, owned_found, since_found)
+    return found, States(owner, staker, owned, since), closes, codes
 
 
 def _legs(
@@ -319,8 +340,9 @@ class _Fill:
         return np.where(self.opens, start, found), left
 
 
-def _rebuild(borders: Ints, holds: I64, runs: Runs, segment: I64, left: _States) -> Runs:
+def _rebuild(walked: Walk, runs: Runs) -> Runs:
     """The runs after the events: last row of each history, untouched segments as they were."""
+    borders, holds, segment, left = walked.borders, walked.holds, walked.segment, walked.left
     n = len(holds)
 
     def after(column: I64, new: I64, nothing: int) -> I64:
@@ -354,15 +376,14 @@ def _rebuild(borders: Ints, holds: I64, runs: Runs, segment: I64, left: _States)
     )
 
 
-def _closed(
-    borders: Ints, segment: I64, event: I64, found: _States, closes: Bool, moves: Moves
-) -> Intervals:
+def _closed(walked: Walk, moves: Moves) -> Intervals:
+    segment, event, found = walked.segment, walked.event, walked.found
     staked = found.staker != NOBODY
-    rows = np.flatnonzero(closes & (staked | (found.owner != NOBODY)))
+    rows = np.flatnonzero(walked.closes & (staked | (found.owner != NOBODY)))
     rows = rows[np.argsort(event[rows], kind="stable")]
     wallet = np.where(staked, found.staker, found.owner)[rows]
-    first, end, head = _merge(
-        borders, segment[rows], event[rows], wallet, staked[rows], found.since[rows]
+    first, end, head = merge(
+        walked.borders, segment[rows], event[rows], wallet, staked[rows], found.since[rows]
     )
     rows = rows[head]
     return Intervals(
@@ -376,18 +397,17 @@ def _closed(
     )
 
 
-def _contradictions(
-    borders: Ints, segment: I64, event: I64, found: _States, codes: I64
-) -> Anomalies:
+def _contradictions(walked: Walk) -> Anomalies:
+    segment, event, codes = walked.segment, walked.event, walked.codes
     rows = np.flatnonzero(codes)
     rows = rows[np.argsort(event[rows], kind="stable")]
-    owner, staker = found.owner[rows], found.staker[rows]
-    first, end, head = _merge(borders, segment[rows], event[rows], codes[rows], owner, staker)
+    owner, staker = walked.found.owner[rows], walked.found.staker[rows]
+    first, end, head = merge(walked.borders, segment[rows], event[rows], codes[rows], owner, staker)
     rows = rows[head]
     return Anomalies(event[rows], first, end, codes[rows], owner[head], staker[head])
 
 
-def _merge(borders: Ints, segment: I64, *columns: Any) -> tuple[Ints, Ints, I64]:
+def merge(borders: Ints, segment: I64, *columns: Any) -> tuple[Ints, Ints, I64]:
     """Join neighbouring segments that agree in all columns: (first, end, row of each head).
 
     Where the segments lie depends on the batch; where the joined ranges lie does not.
