@@ -19,9 +19,9 @@ class Dead(BaseException):
 class Client:
     """Shaped like botocore's client of DynamoDB. `dies_at` and `throttles` may be set any time."""
 
-    def __init__(self, client: Any, seed: int = 0) -> None:
+    def __init__(self, client: Any, seed: int = 0, exceptions: Any = None) -> None:
         self.real = client
-        self.exceptions = client.exceptions
+        self.exceptions = exceptions or client.exceptions
         self.rng = random.Random(seed)
         self.calls = 0
         self.dies_at: int | None = None  # after this many calls have been made
