@@ -2,12 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check simulate format lock bench clean
+.PHONY: help setup demo test check simulate format lock bench synth package clean
 help:
 	@echo "make demo    watch a real chain become points (DEMO_ARGS='--for 20s' to end it)"
 	@echo "make test    the whole test suite"
 	@echo "make check   what CI runs: lint, types, layers, tests"
 	@echo "make bench   measure this machine"
+	@echo "make synth   the CloudFormation templates of both stages, into infra/cdk.out"
+	@echo "make package what functions and monitor run, for arm64: before a deployment"
 	@echo "make simulate SEEDS=1000   worlds with forks, lies, faults and crashes"
 
 setup: .venv/.ready
@@ -23,7 +25,7 @@ setup: .venv/.ready
 demo: setup
 	@$(BIN)/ngu demo $(DEMO_ARGS)
 
-test: setup
+test: setup .venv/.infra
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --quiet --check
 	$(BIN)/mypy --no-error-summary
@@ -43,14 +45,30 @@ simulate: setup
 bench: setup
 	$(BIN)/python -m bench
 
+# CDK with its Node, which the demo does without.
+.venv/.infra: .venv/.ready requirements/infra.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/infra.txt
+	@touch $@
+
+synth: .venv/.infra
+	@CDK_OUTDIR=infra/cdk.out $(BIN)/python -m infra
+	@ls infra/cdk.out/*.template.json
+
+package: setup
+	$(BIN)/python -m infra.package
+
 # Needs uv (https://docs.astral.sh/uv); the lock holds for every platform and Python 3.11 to 3.14.
 lock:
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command "make lock" --extra parquet --extra aws --group dev pyproject.toml -o requirements/dev.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command "make lock" -c requirements/dev.txt pyproject.toml -o requirements/run.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+	  --custom-compile-command "make lock" --extra aws -c requirements/dev.txt pyproject.toml -o requirements/aws.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+	  --custom-compile-command "make lock" -c requirements/dev.txt requirements/infra.in -o requirements/infra.txt
 	echo ministack==1.5.33 | uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command "make lock" - -o requirements/emulator.txt
 
 clean:
-	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools infra/build infra/cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis
