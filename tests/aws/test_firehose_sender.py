@@ -20,6 +20,7 @@ from ngu_points.aws.sender import (
     BYTES_OF_A_RECORD,
     RECORDS_OF_A_CALL,
     VAIN_CALLS,
+    Pace,
     Sent,
     chunked,
     send,
@@ -261,3 +262,33 @@ def test_faults_of_ours_are_not_tried_again() -> None:
     with pytest.raises(KeyError):
         sent(client, [b"x"])
     assert client.calls == 1
+
+
+def test_a_pace_lets_a_calls_worth_go_and_then_so_many_a_second() -> None:
+    """Little traffic never waits; over any stretch a catch-up keeps to the rate."""
+    pace = Pace(rate=1_000.0)
+    assert [pace.wait(400, now) for now in (100.0, 101.0, 102.0)] == [0, 0, 0]
+    now = begun = 200.0
+    for _ in range(100):
+        now += pace.wait(500, now)
+    assert now - begun == pytest.approx(49.5)
+    assert pace.wait(500, now + 3_600) == 0
+    assert pace.wait(500, now + 3_600) == pytest.approx(0.5)
+
+
+def test_a_paced_sender_waits_between_its_calls() -> None:
+    """Every call's records have their time, those that are sent again too."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    stream = Stream(Settings(NAME), Clock(), Bucket(), Secret(), Faults())
+    client = Client(Service({NAME: stream}))
+    records = [b"%d" % n for n in range(2_000)]
+    sent = asyncio.run(
+        send(client, NAME, records, rng=random.Random(1), sleep=sleep, pace=Pace(rate=10.0))
+    )
+    assert sent.calls == 4
+    assert pauses[0] == 0
+    assert [round(pause) for pause in pauses[1:]] == [50, 100, 150]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from ngu_points.errors import BadInput, TransientError, UsageError
 RECORDS_OF_A_CALL = 500
 BYTES_OF_A_CALL = 4 << 20
 BYTES_OF_A_RECORD = 1000 << 10
+RECORDS_A_SECOND = 800.0
+"""What a catch-up sends on one stream: less than one partition of an index takes."""
 VAIN_CALLS = 10
 """Calls in a row of which no record was accepted, before giving up."""
 
@@ -61,6 +64,25 @@ class Sent:
     resent: int = 0
 
 
+@dataclass(slots=True)
+class Pace:
+    """Holds a stream to so many records a second, whoever sends; a call's worth goes at once.
+
+    A catch-up would else bring more events of one type than their index takes: all of them share
+    one partition of it, which takes 1,000 a second, and an index that is throttled throttles its
+    table.
+    """
+
+    rate: float = RECORDS_A_SECOND
+    free: float = 0.0  # when everything that was sent has had its time
+
+    def wait(self, records: int, now: float) -> float:
+        """Seconds to wait before sending some records. `now` only ever grows."""
+        begins = max(self.free, now - RECORDS_OF_A_CALL / self.rate)
+        self.free = begins + records / self.rate
+        return max(0.0, self.free - now)
+
+
 async def send(
     client: Client,
     stream_name: str,
@@ -68,8 +90,11 @@ async def send(
     *,
     rng: random.Random,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    pace: Pace | None = None,
 ) -> Sent:
     """Return once the stream has accepted every record, in order as far as it does.
+
+    With `pace` it takes its time over them; without, as little as AWS allows.
 
     Raises BadInput, with nothing sent, for a record that no stream takes; TransientError where
     nothing was accepted in `VAIN_CALLS` calls in a row; UsageError where AWS refuses for good.
@@ -80,6 +105,8 @@ async def send(
     for chunk in chunks:
         waiting, vain = chunk, 0
         while waiting:
+            if pace:
+                await sleep(pace.wait(len(waiting), time.monotonic()))
             refused, why = await _put(client, stream_name, waiting)
             calls += 1
             vain = 0 if len(refused) < len(waiting) else vain + 1
