@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ngu_points.config import address_of, checksummed, exact, load, rules_of, settings, variable
+from ngu_points.chain.address import address_of, checksummed
+from ngu_points.config import exact, load, rules_of, settings, variable
 from ngu_points.errors import UsageError
 
 ADDRESS = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"

@@ -21,15 +21,16 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ngu_points.chain import contract as kinds
+from ngu_points.chain.address import address_of
 from ngu_points.chain.contract import Contract, EventText
 from ngu_points.chain.multicall import selector
 from ngu_points.engine.events import MAX_TOKEN
 from ngu_points.engine.rules import COUNTS, MICRO, Rules, Season, Tier, Weights
 from ngu_points.errors import UsageError
+from ngu_points.pipeline.moment import seconds_of
 
 Number = int | float | str
 RATE_LENGTH = 64  # characters of a number
-LAST_SECOND = 253_402_300_799  # of the year 9999
 LONGEST = 86_400.0  # seconds: of a timeout or a pause
 Whole = Annotated[int, msgspec.Meta(ge=0, le=2**60)]
 
@@ -111,6 +112,15 @@ class SeasonSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     awards: dict[str, Number] = {}
 
 
+class WebSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Where `ngu run` serves the API and the dashboard, and what one client may ask of it."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8080
+    cors: list[str] = []
+    requests_per_second: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 50.0
+
+
 class FeastSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The daily pool: points a day, points per unit of weight burned."""
 
@@ -128,6 +138,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     points: PointsSettings = PointsSettings()
     season: list[SeasonSettings] = msgspec.field(default_factory=lambda: [SeasonSettings("1")])
     feast: FeastSettings = FeastSettings()
+    web: WebSettings = WebSettings()
 
     @property
     def db(self) -> Path:
@@ -296,32 +307,6 @@ def _has_host(url: str) -> bool:
         return False
 
 
-def address_of(text: str, key: str) -> bytes:
-    """20 bytes from 0x and 40 hex digits; a mixed-case checksum (EIP-55) must be right."""
-    digits = text[2:]
-    try:
-        value = bytes.fromhex(digits)
-    except ValueError:
-        value = b""
-    if not text.startswith("0x") or len(digits) != 40 or len(value) != 20:
-        raise UsageError(f"{key}: {text!r} is not an address: it takes 0x and 40 hex digits")
-    if digits not in (digits.lower(), digits.upper()) and text != checksummed(value):
-        raise UsageError(
-            f"{key}: the checksum of {text} is wrong (EIP-55): a digit may be mistyped; "
-            "write it in lower case to skip the check"
-        )
-    return value
-
-
-def checksummed(address: bytes) -> str:
-    """An address in the mixed case of EIP-55."""
-    digits = address.hex()
-    hashed = kinds.keccak256(digits.encode()).hex()
-    return "0x" + "".join(
-        c.upper() if int(h, 16) >= 8 else c for c, h in zip(digits, hashed, strict=False)
-    )
-
-
 def finality_of(config: Config) -> str | int:
     """ "finalized", "safe", or a number of confirmations."""
     value = config.chain.finality
@@ -400,8 +385,8 @@ def _season(settings: SeasonSettings) -> Season:
             raise UsageError(f"{key}: no award for {name!r}: allowed are {', '.join(COUNTS)}")
     season = Season(
         settings.name,
-        None if settings.start is None else moment(settings.start, f"{key} start"),
-        None if settings.end is None else moment(settings.end, f"{key} end"),
+        None if settings.start is None else seconds_of(settings.start, f"{key} start"),
+        None if settings.end is None else seconds_of(settings.end, f"{key} end"),
         exact(settings.held, f"{key} held"),
         exact(settings.staked, f"{key} staked"),
         {name: exact(rate, f"{key} awards.{name}") for name, rate in settings.awards.items()},
@@ -437,26 +422,6 @@ def _micro(value: Number, key: str) -> int:
     if micro.denominator != 1:
         raise UsageError(f"{key}: {value!r} has more than 6 decimals")
     return int(micro)
-
-
-def moment(value: str | int, key: str) -> int:
-    """A unix time or an ISO 8601 time (UTC unless it says otherwise) as integer seconds."""
-    if isinstance(value, int) or (is_number(value) and len(value) < RATE_LENGTH):
-        if not 0 <= int(value) <= LAST_SECOND:
-            raise UsageError(f"{key}: {value} lies outside the years 1970 to 9999")
-        return int(value)
-    try:
-        time = dt.datetime.fromisoformat(value)
-    except ValueError:
-        raise UsageError(
-            f"{key}: {value!r} is not a time: it takes 2026-01-01T00:00:00Z or unix seconds"
-        ) from None
-    return int((time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp())
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is nothing but the digits 0 to 9."""
-    return text.isascii() and text.isdecimal()
 
 
 def _weights(points: PointsSettings) -> Weights:

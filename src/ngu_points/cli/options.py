@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 
-from ngu_points.config import Config, address_of, is_number, load, moment
+from ngu_points.chain.address import address_of
+from ngu_points.config import Config, load
 from ngu_points.errors import UsageError
+from ngu_points.pipeline.moment import Moment, moment_of
 
 DEFAULT_FILE = Path("ngu.toml")
-YEAR_10000 = 253_402_300_800
-"""The first second that no calendar here can print."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +88,6 @@ def token_id(text: str) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A block, or a time in seconds; one of both."""
-
-    block: int | None = None
-    timestamp: int | None = None
-
-
 def at(text: str | None) -> Moment | None:
-    """`12345` a block, `@1700000000` a unix time, anything else ISO 8601."""
-    if text is None:
-        return None
-    if is_number(text):
-        return Moment(block=int(text))
-    if text.startswith("@") and is_number(text[1:]) and int(text[1:]) < YEAR_10000:
-        return Moment(timestamp=int(text[1:]))
-    try:
-        return Moment(timestamp=moment(text, "--at"))
-    except UsageError:
-        raise UsageError(
-            f"--at: {text!r} is no moment: it takes a block (12345), a unix time (@1700000000) "
-            "or a time (2026-01-31T12:00:00Z)"
-        ) from None
+    """The moment that --at names; None for now."""
+    return None if text is None else moment_of(text, "--at")

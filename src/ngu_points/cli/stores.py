@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ngu_points.chain.rpc import Rpc
-from ngu_points.cli.options import Given, Moment
+from ngu_points.cli.options import Given
 from ngu_points.config import rules_of
 from ngu_points.embedded.database import archive_of, naming_errors, writer_lock
 from ngu_points.embedded.history import History
 from ngu_points.embedded.store import Store
 from ngu_points.errors import NguError, StoreError, UsageError
+from ngu_points.pipeline.moment import Moment
 from ngu_points.pipeline.query import View
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ngu_points.chain.address import address_of
 from ngu_points.chain.contract import keccak256
 from ngu_points.chain.multicall import (
     OWNER_OF,
@@ -19,7 +20,7 @@ from ngu_points.chain.multicall import (
     address_in,
     selector,
 )
-from ngu_points.config import Config, address_of
+from ngu_points.config import Config
 from ngu_points.embedded.store import Store
 from ngu_points.engine.runs import NOBODY, Runs
 from ngu_points.errors import BadInput, UsageError
