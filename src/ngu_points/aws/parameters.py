@@ -81,11 +81,19 @@ class Parameters:
         text = self._value(POSITION)
         return None if text is None else sent_of(text, f"{self.path}/{POSITION}")
 
-    def put_position(self, sent: Sent) -> None:
-        """Say from where a monitor without memory has to go on."""
+    def put_position(self, sent: Sent) -> Sent | None:
+        """Say from where a monitor without memory has to go on; gives what stood there before.
+
+        Parameter Store knows no conditions: only afterwards it shows what was overwritten.
+        """
         name = f"{self.path}/{POSITION}"
         with naming(f"the parameter {name}"):
-            self.client.put_parameter(Name=name, Value=sent.text(), Type="String", Overwrite=True)
+            answer = self.client.put_parameter(
+                Name=name, Value=sent.text(), Type="String", Overwrite=True
+            )
+        before = f"{POSITION}:{int(answer['Version']) - 1}"
+        text = None if before.endswith(":0") else self._value(before)
+        return None if text is None else sent_of(text, f"{self.path}/{before}")
 
     def _value(self, what: str, *, secret: bool = False) -> str | None:
         name = f"{self.path}/{what}"
@@ -93,7 +101,7 @@ class Parameters:
             try:
                 answer = self.client.get_parameter(Name=name, WithDecryption=secret)
             except Exception as error:
-                if code_of(error) == "ParameterNotFound":
+                if code_of(error) in ("ParameterNotFound", "ParameterVersionNotFound"):
                     return None
                 raise
         return str(answer["Parameter"]["Value"])

@@ -19,7 +19,7 @@ from ngu_points.chain.decode import ADVICE, Decoded, decode
 from ngu_points.chain.rpc import Endpoint, Filter, Header, Rpc
 from ngu_points.engine.coverage import Covered, Head
 from ngu_points.engine.events import I64
-from ngu_points.errors import BadInput, TransientError
+from ngu_points.errors import BadInput, TransientError, UsageError
 
 ATTEMPTS = 5
 SHORT = 32
@@ -208,6 +208,29 @@ def _agree(found: Decoded, headers: dict[int, Header]) -> None:
             raise _Contradiction(f"the logs of block {header.number} name another block hash")
     if len(events) and (np.diff(events.timestamp) < 0).any():
         raise _Contradiction("block times go backwards")
+
+
+async def checked_chain(rpc: Rpc, expected: int | None) -> int:
+    """The id of the chain that the nodes serve; UsageError if the settings name another one."""
+    found = await rpc.chain_id()
+    if expected not in (None, found):
+        raise UsageError(
+            f"the node serves chain {found}, but chain.chain_id says {expected}: check --rpc"
+        )
+    return found
+
+
+async def first_block(rpc: Rpc, token: bytes, wanted: int | None) -> int:
+    """The block to begin with: the wanted one, else the one that created the contract.
+
+    UsageError where the contract has no code at the head.
+    """
+    if not await rpc.code(token, "latest"):
+        raise UsageError(
+            f"0x{token.hex()} has no code on chain {await rpc.chain_id()}: is it another chain, not"
+            " a contract, or a node that has not got as far as its creation?"
+        )
+    return await creation_block(rpc, token) if wanted is None else wanted
 
 
 async def creation_block(rpc: Rpc, address: bytes) -> int:

@@ -15,7 +15,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from ngu_points.chain.reader import Reader, creation_block
+from ngu_points.chain.reader import Reader, checked_chain, first_block
 from ngu_points.config import Config, contract_of, finality_of, rules_of
 from ngu_points.embedded import jobs
 from ngu_points.embedded.buffer import Buffer
@@ -29,7 +29,7 @@ from ngu_points.engine.coverage import Covered, Head, announce, ready_through
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import StoreError, TransientError, UsageError
 from ngu_points.pipeline.interfaces import Position
-from ngu_points.pipeline.monitor import Forked, cover
+from ngu_points.pipeline.monitor import Forked, cover, first_common
 from ngu_points.pipeline.process import ingest, process
 from ngu_points.pipeline.segments import Identity
 
@@ -210,36 +210,10 @@ class App:
     async def _common(self, block: int) -> int:
         groups = self.history.checkpoints(block)
         while group := await self.on_worker(next, groups, None):
-            at = await self._first_common(group)
+            at = await first_common(self.reader, group)
             if at is not None:
                 return int(group[at].block)
         return int(self.store.meta("start_block", 0)) - 1
-
-    async def _first_common(self, group: list[Position]) -> int | None:
-        """Which of these blocks, the highest first, is the first that the chain has too.
-
-        Most forks are short: it looks at one, two, four … further blocks, then in between.
-        """
-        low, high = -1, 0
-        while not await self._has(group[high]):
-            if high == len(group) - 1:
-                return None
-            low, high = high, min(2 * high + 1, len(group) - 1)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if await self._has(group[middle]):
-                high = middle
-            else:
-                low = middle
-        return high
-
-    async def _has(self, known: Position) -> bool:
-        found = await self.reader.hash_of(known.block)
-        if found is None:
-            raise TransientError(
-                f"the node has no block {known.block} (yet): it lags; try again later"
-            )
-        return found == known.hash
 
     def _go_back(self, common: int) -> None:
         nothing = common < int(self.store.meta("start_block", 0))
@@ -345,22 +319,12 @@ async def opened(config: Config) -> AsyncIterator[App]:
 
 
 async def _identify(config: Config, store: Store, reader: Reader) -> None:
-    chain_id = await reader.rpc.chain_id()
-    if config.chain.chain_id not in (None, chain_id):
-        raise UsageError(
-            f"the node serves chain {chain_id}, but chain.chain_id says {config.chain.chain_id}: "
-            "check --rpc"
-        )
+    chain_id = await checked_chain(reader.rpc, config.chain.chain_id)
     token = reader.contract.token
     first = store.meta("start_block")
     wanted = config.contract.from_block
     if first is None:
-        if not await reader.rpc.code(token, "latest"):
-            raise UsageError(
-                f"0x{token.hex()} has no code on chain {chain_id}: is it another chain, not a "
-                "contract, or a node that has not got as far as its creation?"
-            )
-        created = await creation_block(reader.rpc, token) if wanted is None else wanted
+        created = await first_block(reader.rpc, token, wanted)
     elif wanted not in (None, first):
         raise UsageError(
             f"{store.path} begins at block {first}, not at {wanted}: name another with --db"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from ngu_points.engine.coverage import Covered
-from ngu_points.errors import NguError
+from ngu_points.errors import NguError, TransientError
 from ngu_points.pipeline.interfaces import Chain, Position
 
 AHEAD = 4
@@ -50,3 +50,30 @@ async def cover(
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def first_common(chain: Chain, known: Sequence[Position]) -> int | None:
+    """Which of these blocks, the highest first, is the first that the chain has too.
+
+    Most forks are short: it looks at one, two, four … further blocks, then in between. None if the
+    chain has none of them; TransientError where it does not reach up to one.
+    """
+    low, high = -1, 0
+    while not await _has(chain, known[high]):
+        if high == len(known) - 1:
+            return None
+        low, high = high, min(2 * high + 1, len(known) - 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if await _has(chain, known[middle]):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+async def _has(chain: Chain, known: Position) -> bool:
+    found = await chain.hash_of(known.block)
+    if found is None:
+        raise TransientError(f"the node has no block {known.block} (yet): it lags; try again later")
+    return found == known.hash
