@@ -18,6 +18,7 @@ from embedded.test_store import expected
 from ngu_points.aws import changes, items
 from ngu_points.aws.lease import SECONDS
 from ngu_points.aws.store import UNDO_KEPT, Store
+from ngu_points.aws.strays import UNANNOUNCED, WAIT
 from ngu_points.aws.tables import BATCH_EVENTS, DEAD_LETTERS, POINTS, STAKING_EVENTS, TOKENS
 from ngu_points.engine.coverage import announce
 from ngu_points.engine.events import Events
@@ -280,7 +281,7 @@ class Holds:
 def test_what_comes_too_late_to_go_back_is_put_aside_unless_the_archive_has_it(
     place, archive
 ) -> None:
-    """Weeks later: known events are marked, others become dead letters, and a gap asks."""
+    """Weeks later: known events are marked; others, after a while, are dead letters and a gap."""
     everything(place)
     later = NOW + UNDO_KEPT + 1
     place.store = Store(place.dynamo, RULES, archive)
@@ -289,6 +290,8 @@ def test_what_comes_too_late_to_go_back_is_put_aside_unless_the_archive_has_it(
     batch, _ = announce(stray.covered(3, 3), 9)
     persist(place.store, [replace(batch, coverage=())], later)
     assert process(place.store, RULES, later) is None
+    assert place.backlog() == (0 if archive else 1)
+    assert process(place.store, RULES, later + WAIT + 1) is None
     assert (place.store.fingerprint(), place.backlog()) == (MARK, 0)
     letters = [row["reason"] for row in rows(place, DEAD_LETTERS)]
     gaps = place.store.gaps()
@@ -296,12 +299,16 @@ def test_what_comes_too_late_to_go_back_is_put_aside_unless_the_archive_has_it(
         assert (letters, gaps) == ([], [])
     else:
         assert "`ngu replay 3 3` asks the chain" in letters[0]
-        assert gaps[0][:3] == ("batch", 3, 3)
+        assert gaps[0].place == ("batch", 3, 3, UNANNOUNCED)
     assert place.store.prune(later) == 1
 
 
-def test_an_event_that_came_while_its_blocks_were_folded_is_seen_afterwards(place) -> None:
-    """Put before the position moved and after the index was read: the next call finds it."""
+@pytest.mark.parametrize("crash", [False, True])
+def test_an_event_that_came_while_its_blocks_were_folded_is_seen_afterwards(place, crash) -> None:
+    """Put before the position moved and after the index was read: it is found, by whoever is next.
+
+    Nothing announces it, so that it holds nothing up and is put aside in the end.
+    """
     deliver(place)
     stray = Chain([event("BatchTransfer", 3, 0, ALICE, BOB, 8)], 30, UNTIL)
     batch, _ = announce(stray.covered(3, 3), 9)
@@ -314,8 +321,30 @@ def test_an_event_that_came_while_its_blocks_were_folded_is_seen_afterwards(plac
     place.store.apply = late
     assert process(place.store, RULES, NOW, limit=1) is not None
     place.store.apply = apply
+    if crash:
+        place.again()
+    finish(place.store, RULES)
+    assert (place.store.fingerprint(), place.backlog()) == (MARK, 1)
+    process(place.store, RULES, NOW + WAIT + 1)
+    assert (place.store.fingerprint(), place.backlog(), place.dead_letters()) == (MARK, 0, 1)
+    assert [gap.place[:3] for gap in place.store.gaps()] == [("batch", 3, 3)]
+
+
+def test_a_late_event_that_a_record_announces_takes_the_state_back(place) -> None:
+    """The event first, its record later: only then the state goes back, and right to its place."""
+    late = event("BatchTransfer", 3, 0, ALICE, BOB, 8)
+    events = sorted([*EVENTS, late], key=lambda e: (e.block, e.log_index))
+    chain = Chain(events, 30, UNTIL)
+    everything(place)
+    batch, staking = announce(chain.covered(0, 25), 9)
+    only = replace(batch, events=batch.events.take(batch.events.block == 3), coverage=())
+    persist(place.store, [only], NOW)
     assert process(place.store, RULES, NOW) is None
-    assert place.store.position().block == -1
+    assert place.store.fingerprint() == MARK
+    persist(place.store, [replace(batch, events=batch.events.take([])), staking], NOW)
+    finish(place.store, RULES)
+    assert place.store.fingerprint() == expected(RULES, events, UNTIL, 30)
+    assert (place.backlog(), place.store.gaps()) == (0, [])
 
 
 def test_a_replacement_that_came_while_its_blocks_were_folded_is_late(place) -> None:

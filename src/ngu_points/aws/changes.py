@@ -28,6 +28,7 @@ from ngu_points.engine.rules import DAY
 from ngu_points.engine.state import Wallets
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Change
+from ngu_points.pipeline.jobs import totals
 
 STEP, IMAGE = "step", "image"
 ANOMALY, UNCERTAIN = "anomaly", "uncertain"
@@ -35,6 +36,7 @@ CHUNK = 350_000  # bytes; a row holds 400 KB
 IMAGE_KEPT = 60 * DAY
 GONE_KEPT = 7 * DAY
 POSITION_KEY = {"key": "position"}
+_PACKED = ("counters", "totals")  # of the position, as JSON in its row
 
 
 class Write(msgspec.Struct, array_like=True):
@@ -94,7 +96,19 @@ def step_of(change: Change, before: Row | None, previous: int, counters: Row, no
         "counters": counters,
     }
     writes = [*_runs(change), *_wallets(change), *_days(change), *_doubts(change)]
+    after["totals"] = _totals((before or {}).get("totals", {}), change, writes)
     return Step(previous + 1, block, now, before, after, writes, _marks(change))
+
+
+def _totals(before: Row, change: Change, writes: list[Write]) -> Row:
+    """Tokens, staked tokens and wallets after a change, from those before it."""
+    was, becomes = totals(change.before.state), totals(change.after.state)
+    found: Row = {
+        name: str(int(before.get(name, 0)) + int(becomes[name]) - int(was[name]))
+        for name in ("tokens", "staked")
+    }
+    new = sum(write.table == POINTS and write.before is None for write in writes)
+    return found | {"wallets": before.get("wallets", 0) + new}
 
 
 def _runs(change: Change) -> Iterator[Write]:
@@ -165,9 +179,10 @@ def record(dynamo: Dynamo, lease: Lease, step: Step) -> Head:
     data = zlib.compress(msgspec.msgpack.encode(step), 6)
     chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)]
     head = Head(step.from_block, step.to_block, lease.fence, len(chunks), step.at)
-    for n, chunk in enumerate(chunks):
-        row = {"kind": IMAGE, "at": _piece(head, n), "image": chunk, "ttl": step.at + IMAGE_KEPT}
-        dynamo.put(CHANGES, row)
+    ttl = step.at + IMAGE_KEPT
+    rows = [{"kind": IMAGE, "at": _piece(head, n), "image": chunk, "ttl": ttl}
+            for n, chunk in enumerate(chunks)]  # fmt: skip
+    dynamo.each(lambda row: dynamo.put(CHANGES, row), rows)
     if not dynamo.put_while(CHANGES, _row(head), META, LEASE_KEY, lease.holds):
         raise lost(lease)
     return head
@@ -208,8 +223,8 @@ def step_at(dynamo: Dynamo, head: Head) -> Step:
 def drop(dynamo: Dynamo, head: Head) -> None:
     """Forget a step, so that it can be neither repeated nor taken back."""
     dynamo.delete(CHANGES, {"kind": STEP, "at": _at(head.to_block)})
-    for n in range(head.pieces):
-        dynamo.delete(CHANGES, {"kind": IMAGE, "at": _piece(head, n)})
+    pieces = [{"kind": IMAGE, "at": _piece(head, n)} for n in range(head.pieces)]
+    dynamo.each(lambda key: dynamo.delete(CHANGES, key), pieces)
 
 
 # Doing it ---------------------------------------------------------------------------------
@@ -217,7 +232,8 @@ def drop(dynamo: Dynamo, head: Head) -> None:
 
 def write_rows(dynamo: Dynamo, lease: Lease, step: Step, now: int, *, back: bool = False) -> None:
     """Make all rows what the step made of them, or with `back` what they were before it."""
-    for write in step.writes:
+
+    def one(write: Write) -> None:
         row = write.before if back else write.after
         if row is None:
             known = write.after if back else write.before
@@ -225,6 +241,8 @@ def write_rows(dynamo: Dynamo, lease: Lease, step: Step, now: int, *, back: bool
             row = {**key_of(write.table, known), "gone": True, "ttl": now + GONE_KEPT}
         if not dynamo.put(write.table, {**row, "fence": lease.fence}, lease.unfenced):
             raise lost(lease)
+
+    dynamo.each(one, step.writes)
 
 
 def move_position(dynamo: Dynamo, lease: Lease, was: Row | None, becomes: Row | None) -> None:
@@ -246,8 +264,8 @@ def position_row(position: Row | None) -> Row:
     """The position's row; before any block its block is -1 and it says nothing else."""
     if position is None:
         return {**POSITION_KEY, "block": -1}
-    counters = msgspec.json.encode(position["counters"]).decode()
-    return {**POSITION_KEY, **position, "counters": counters}
+    packed = {name: msgspec.json.encode(position[name]).decode() for name in _PACKED}
+    return {**POSITION_KEY, **position, **packed}
 
 
 def position_of(row: Row | None) -> Row | None:
@@ -255,7 +273,7 @@ def position_of(row: Row | None) -> Row | None:
     if row is None or "hash" not in row:
         return None
     rest = {name: value for name, value in row.items() if name not in ("key", "fence")}
-    return {**rest, "counters": msgspec.json.decode(row["counters"])}
+    return rest | {name: msgspec.json.decode(row[name]) for name in _PACKED}
 
 
 def rows_of(dynamo: Dynamo, kind: str) -> Sequence[Row]:

@@ -179,8 +179,11 @@ class Dynamo:
             request["Limit"] = limit
         return self._pages("query", request)
 
-    def count(self, table: str, where: Where, index: str) -> int:
-        """How many rows an index has of one partition; it may be some moments behind."""
+    def count(self, table: str, where: Where, index: str, most: int) -> int:
+        """How many rows an index has of one partition; it may be some moments behind.
+
+        It stops counting at `most`.
+        """
         request = {
             "TableName": self.names[table],
             "IndexName": index,
@@ -188,7 +191,12 @@ class Dynamo:
             "Select": "COUNT",
             **_aliases(where),
         }
-        return sum(int(answer["Count"]) for answer in self._answers("query", request))
+        found = 0
+        for answer in self._answers("query", request):
+            found += int(answer["Count"])
+            if found >= most:
+                return most
+        return found
 
     def scan(self, table: str, where: Where | None = None) -> Iterator[dict[str, Any]]:
         """All rows, or those for which a condition holds."""

@@ -8,22 +8,25 @@ finished by the next `lead`; so `commit` has nothing to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ngu_points.aws import changes, events, items, state
+from ngu_points.aws import changes, events, gaps, items, segments, state, strays
 from ngu_points.aws import lease as leases
 from ngu_points.aws.changes import POSITION_KEY, Head, Step
 from ngu_points.aws.dynamo import Dynamo, Where
+from ngu_points.aws.events import Written
+from ngu_points.aws.gaps import Gap
 from ngu_points.aws.lease import Lease
 from ngu_points.aws.state import Everything
 from ngu_points.aws.tables import META
-from ngu_points.engine.coverage import STREAMS, Coverage, Delivery, digest
+from ngu_points.engine.coverage import Coverage, Delivery, digest
 from ngu_points.engine.coverage import Head as ChainHead
-from ngu_points.engine.events import U8, Bool, Events, Ints, blobs, concat, ids
+from ngu_points.engine.events import U8, Bool, Events, Ints, Rejected, concat, ids
 from ngu_points.engine.feast import FeastDay
 from ngu_points.engine.fingerprint import fingerprint
 from ngu_points.engine.hot import Hot, Part
@@ -31,9 +34,14 @@ from ngu_points.engine.rules import DAY, Rules
 from ngu_points.engine.state import State
 from ngu_points.errors import StoreError, TransientError
 from ngu_points.pipeline.interfaces import Change, Position
+from ngu_points.pipeline.segments import Segment
 
-UNDO_KEPT = 6 * DAY
-"""Steps can be taken back for this long: less than their processed events stay in the tables."""
+T = TypeVar("T")
+UNDO_KEPT = 3 * DAY
+"""Steps can be taken back for this long. Then their events go to the archive, which must be done
+before their rows expire: there are four days for it."""
+COVERAGE_DROPPED = 2_000  # records of a stream that a call of `prune` drops at most
+FROZEN_KEY = {"key": "frozen"}
 READS = 5
 """How often a reader starts over because a step came in between."""
 
@@ -76,6 +84,11 @@ class Store:
 
     def check_rules(self) -> None:
         """Refuse to go on under rules that the stored facts were not folded by."""
+        for name, rates in self._frozen().items():
+            if self.rules.rates(name) != rates:
+                raise StoreError(
+                    f"season {name!r} is closed and its rates are frozen: restore them ({rates})"
+                )
         if self._identity.get("fold", self.rules.fold_key()) != self.rules.fold_key():
             raise StoreError(
                 "the tables were folded by other rules (weights, tiers, exclusions, season borders,"
@@ -84,7 +97,26 @@ class Store:
 
     @property
     def chain_id(self) -> int:
+        """0 until `identify` was called by anybody."""
         return int(self._identity.get("chainId", 0))
+
+    @property
+    def start_block(self) -> int:
+        return int(self._identity.get("startBlock", 0))
+
+    def freeze(self) -> list[str]:
+        """Freeze the rates of the seasons that are over for good; their names."""
+        before, end = self._frozen(), self.position().timestamp
+        over = {s.name: self.rules.rates(s.name) for s in self.rules.seasons if s.ends <= end}
+        frozen = over | before
+        if frozen != before:
+            self.dynamo.put(META, {**FROZEN_KEY, "rates": json.dumps(frozen)})
+        return list(frozen)
+
+    def _frozen(self) -> dict[str, Any]:
+        row = self.dynamo.get(META, FROZEN_KEY)
+        found: dict[str, Any] = json.loads(row["rates"]) if row else {}
+        return found
 
     # The right to write -------------------------------------------------------------------
 
@@ -99,6 +131,19 @@ class Store:
         self._ready.clear()
         self._last = None
         self._recover(now)
+
+    @contextmanager
+    def still(self, owner: str, now: int) -> Iterator[None]:
+        """Keep writers away if none is at work; where one is, nothing is held."""
+        try:
+            held = leases.acquire(self.dynamo, owner, now)
+        except TransientError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            leases.release(self.dynamo, held)
 
     def release(self) -> None:
         """Let another become the writer at once."""
@@ -122,7 +167,8 @@ class Store:
             else:
                 step = changes.step_at(self.dynamo, head)
                 if not events.marked(self.dynamo, step.marks):
-                    events.mark(self.dynamo, self.lease, step.marks, now)
+                    self._mark(step, now)
+                self._last = step
 
     # Events -------------------------------------------------------------------------------
 
@@ -136,22 +182,24 @@ class Store:
         now: int,
         *,
         processed: bool,  # noqa: ARG002 -- an event is marked when its step is done, never before
-    ) -> None:
+    ) -> Written:
         """Write what was delivered; `processed` is seen to by the step that follows.
 
         An event at or below the position is noted before it is written, or after it if the
         position moved meanwhile: `settle` looks at what is noted.
         """
+        new = known = 0
         for delivery in deliveries:
-            before = self._position_block()
-            late = events.late_rows(delivery, before)
-            events.note_late(self.dynamo, delivery.stream, late)
-            events.put(self.dynamo, delivery, self.chain_id, now)
+            late = strays.late_rows(delivery, self.position().block)
+            strays.note(self.dynamo, delivery.stream, late, now)
+            written = events.put(self.dynamo, delivery, self.chain_id, now)
             if len(delivery.events) > len(late):
                 noted = {row["id"] for row in late}
-                since = events.late_rows(delivery, self._position_block())
+                since = strays.late_rows(delivery, self.position().block)
                 rows = [row for row in since if row["id"] not in noted]
-                events.note_late(self.dynamo, delivery.stream, rows)
+                strays.note(self.dynamo, delivery.stream, rows, now)
+            new, known = new + written.new, known + written.known
+        return Written(new, known)
 
     def coverage(self, after: int) -> list[Coverage]:
         return events.coverage(self.dynamo, after)
@@ -185,50 +233,39 @@ class Store:
     def settle(self, now: int) -> None:
         leases.renew(self.dynamo, self.lease, now)
         self._ready.clear()
-        self._look_back()
-        position = self.position().block
-        by_stream = events.surfaced(self.dynamo, position)
-        late = concat(list(by_stream.values())).sorted()
-        if not len(late):
-            return
+        if self._last:
+            strays.look_back(self.dynamo, self._last, now)
+            self._last = None
+        found = strays.surfaced(self.dynamo, self.position().block)
+        if any(found.values()):
+            self._settle(found, now)
+
+    def _settle(self, found: dict[str, list[items.Row]], now: int) -> None:
+        late = {stream: items.events_of(rows) for stream, rows in found.items()}
         if self.archive:
-            known = self.archive.holds(late)
-            events.mark_known(self.dynamo, late.take(known), now)
-            late = late.take(~known)
+            every = concat(list(late.values()))
+            known = every.take(self.archive.holds(every))
+            strays.mark_known(self.dynamo, known, now)
+            done = set(ids(known))
+            found = {s: [row for row in rows if row["id"] not in done] for s, rows in found.items()}
+        complete, unannounced = strays.divided(self.dynamo, found, now)
         reach = self._undo_reach(now)
-        events.put_aside(self.dynamo, late.take(late.block <= reach), now)
-        late = late.take(late.block > reach)
-        if len(late):
-            self.undo(int(late.block.min()) - 1, now)
+        strays.put_aside(self.dynamo, unannounced, now)
+        strays.put_aside(self.dynamo, complete.take(complete.block <= reach), now)
+        complete = complete.take(complete.block > reach)
+        if len(complete):
+            self.undo(int(complete.block.min()) - 1, now)
 
-    def set_aside(self, strays: Events, now: int) -> None:
-        events.put_aside(self.dynamo, strays, now)
-
-    def _look_back(self) -> None:
-        """Note what the last step did not see because it was just being written."""
-        step, self._last = self._last, None
-        if step is None:
-            return
-        seen = {(mark.id, mark.block_hash) for mark in step.marks}
-        for stream in STREAMS:
-            found = events.between(self.dynamo, stream, step.from_block, step.to_block)
-            keys = list(zip(ids(found), blobs(found.block_hash), strict=True))
-            missed = found.take([row for row, key in enumerate(keys) if key not in seen])
-            events.note_late(self.dynamo, stream, items.event_rows(missed, 0, 0))
+    def set_aside(self, events: Events, now: int) -> None:
+        strays.put_aside(self.dynamo, events, now)
 
     # State --------------------------------------------------------------------------------
 
     def position(self) -> Position:
         at = changes.position_of(self.dynamo.get(META, POSITION_KEY))
         if at is None:
-            return Position(self._start() - 1, bytes(32), 0)
+            return Position(self.start_block - 1, bytes(32), 0)
         return Position(at["block"], bytes.fromhex(at["hash"]), at["timestamp"])
-
-    def _start(self) -> int:
-        return int(self._identity.get("startBlock", 0))
-
-    def _position_block(self) -> int:
-        return self.position().block
 
     def load(self, first: Ints, end: Ints, address: U8, timestamp: int) -> Part:
         at = self._position_row() or {}
@@ -237,7 +274,7 @@ class Store:
 
     def apply(self, change: Change, now: int) -> None:
         at = self._position_row()
-        previous = at["block"] if at else self._start() - 1
+        previous = at["block"] if at else self.start_block - 1
         counters = changes.counted(at["counters"] if at else {}, change)
         step = changes.step_of(change, at, previous, counters, now)
         changes.record(self.dynamo, self.lease, step)
@@ -250,8 +287,13 @@ class Store:
     def _finish(self, step: Step, now: int) -> None:
         changes.write_rows(self.dynamo, self.lease, step, now)
         changes.move_position(self.dynamo, self.lease, step.before, step.after)
-        events.mark(self.dynamo, self.lease, step.marks, now)
+        self._mark(step, now)
         self._ready.clear()
+
+    def _mark(self, step: Step, now: int) -> None:
+        """Note a step's events as processed; what took the place of one comes late."""
+        for stream, row in events.mark(self.dynamo, self.lease, step.marks, now):
+            strays.note(self.dynamo, stream, [row], now)
 
     # Going back ---------------------------------------------------------------------------
 
@@ -292,22 +334,60 @@ class Store:
         return reach
 
     def prune(self, now: int) -> int:
-        """Forget the steps that are too old to be taken back; how many."""
-        position = self.position().block
+        """Forget the steps that are too old to be taken back, and coverage that the archive has.
+
+        Events go by themselves, seven days after they were processed. Returns how many steps.
+        """
+        position, archived = self.position().block, self.archived()
         old = [h for h in changes.heads(self.dynamo, -1)
                if h.at < now - UNDO_KEPT and h.to_block < position]  # fmt: skip
         for head in old:
             changes.drop(self.dynamo, head)
+        events.forget_coverage(self.dynamo, min(position, archived), COVERAGE_DROPPED)
         return len(old)
+
+    # The archive's side -------------------------------------------------------------------
+
+    def segments(self) -> list[Segment]:
+        """What the archive holds, in the order of blocks."""
+        return segments.live(self.dynamo)
+
+    def sealed(self, segment: Segment, now: int) -> None:
+        """Note that the archive holds a range, in the place of what it held from there on."""
+        segments.note(self.dynamo, segment, now)
+
+    def archived(self) -> int:
+        """The last block in the archive; the one before the first if there is none."""
+        last = segments.last(self.dynamo)
+        return last.to_block if last else self.start_block - 1
+
+    def recent(self, first: int, last: int) -> Events:
+        """The events of some blocks that are still in the tables, in position order.
+
+        Rows that have expired may be among them: ask only for what the archive has not.
+        """
+        return events.pending(self.dynamo, first - 1, last)
+
+    def letters(self, first: int, last: int) -> tuple[Rejected, ...]:
+        """The dead letters of some blocks that were announced as such, in position order."""
+        return tuple(events.letters_whole(self.dynamo, first, last))
+
+    def end_at(self, block: int) -> Coverage | None:
+        """The record of the last covered range that ends at or below a block."""
+        return events.end_at(self.dynamo, block)
+
+    def parent_of(self, block: int) -> bytes:
+        """The parent hash of a block at which a covered range begins; zeros if none does."""
+        return events.parent_of(self.dynamo, block)
 
     # Reading ------------------------------------------------------------------------------
 
     def state(self) -> State:
         """The whole state at the position, by reading all of it."""
-        return state.whole(self.rules, *self._settled())
+        return state.whole(self.rules, *self.settled())
 
     def fingerprint(self) -> str:
-        at, rows = self._settled()
+        at, rows = self.settled()
         whole = state.whole(self.rules, at, rows)
         return fingerprint(whole, rows.days, self.rules, self.chain_id)
 
@@ -328,6 +408,11 @@ class Store:
         at = self._position_row()
         return dict(at["counters"]) if at else {}
 
+    def totals(self) -> dict[str, Any]:
+        """How many tokens there are, how many of them are staked, how many wallets were seen."""
+        at = self._position_row()
+        return dict(at["totals"]) if at else {"tokens": "0", "staked": "0", "wallets": 0}
+
     def anomalies(self) -> list[tuple[str, int, str]]:
         """Processed events that contradicted the record: id, block, note."""
         found = changes.rows_of(self.dynamo, changes.ANOMALY)
@@ -340,21 +425,24 @@ class Store:
             wallets.setdefault(items.unhexed(row["at"].partition("#")[0]), row["block"])
         return wallets
 
-    def gaps(self) -> list[tuple[str, int, int, str]]:
-        """What is known to be missing: stream, first and last block, why."""
-        rows = changes.rows_of(self.dynamo, events.GAP)
-        return [(r["stream"], r["fromBlock"], r["toBlock"], r["why"]) for r in rows]
+    def gaps(self) -> list[Gap]:
+        """What is known to be missing."""
+        return gaps.known(self.dynamo)
 
     def note_head(self, head: ChainHead) -> None:
         """Remember the newest and the newest final block of the chain."""
         self.dynamo.put(META, {"key": "head", "newest": head.newest, "final": head.final})
 
-    def _settled(self) -> tuple[Mapping[str, Any], Everything]:
-        """A position and all rows of the state at it: no step was under way meanwhile."""
+    def settled(self) -> tuple[Mapping[str, Any], Everything]:
+        """A position and all rows of the state at it."""
+        return self.steady(lambda _: state.read_all(self.dynamo))
+
+    def steady(self, read: Callable[[Mapping[str, Any]], T]) -> tuple[Mapping[str, Any], T]:
+        """A position and what was read at it: no step was under way meanwhile."""
         for _ in range(READS):
-            before = self._position_row() or {"block": self._start() - 1}
-            found = state.read_all(self.dynamo)
-            after = self._position_row() or {"block": self._start() - 1}
+            before = self._position_row() or {"block": self.start_block - 1}
+            found = read(before)
+            after = self._position_row() or {"block": self.start_block - 1}
             if before == after and not self._under_way(after["block"]):
                 return before, found
         raise TransientError(

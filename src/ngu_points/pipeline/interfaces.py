@@ -64,8 +64,11 @@ class Store(Protocol):
 
     def position(self) -> Position: ...
 
-    def put(self, deliveries: Sequence[Delivery], now: int, *, processed: bool) -> None:
-        """Write events by id, dead letters and coverage records; what is there stays as it is."""
+    def put(self, deliveries: Sequence[Delivery], now: int, *, processed: bool) -> object:
+        """Write events by id, dead letters and coverage records; what is there stays as it is.
+
+        What it returns is the store's own.
+        """
         ...
 
     def coverage(self, after: int) -> list[Coverage]:

@@ -1,0 +1,1 @@
+"""What runs on Lambda: a payload is unwrapped, the work done, the result wrapped."""
