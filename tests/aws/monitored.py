@@ -23,8 +23,12 @@ from cli.program import KEPT, address
 from localnode import served
 from ngu_points.aws import wiring
 from ngu_points.aws.environment import Environment, environment
+from ngu_points.aws.monitor import Monitor, follow
+from ngu_points.aws.monitor_health import Health
+from ngu_points.aws.monitor_start import opened
 from ngu_points.aws.parameters import Parameters, Sent
 from ngu_points.aws.records import Origin, read
+from ngu_points.aws.sender import Pace
 from ngu_points.aws.tables import COVERAGE, META, TABLES, creation, table_name
 from ngu_points.demo.node import SimNode
 from ngu_points.engine.coverage import STREAMS, Coverage, digest, of_stream, ready_through
@@ -225,3 +229,38 @@ def wait_for(holds: Callable[[], bool], what: str) -> None:
 def program_env(deployment: Deployment) -> Mapping[str, str]:
     """The environment of a monitor that runs as a program of its own."""
     return KEPT | deployment.variables
+
+
+async def followed(
+    deployment: Deployment,
+    done: Callable[[Monitor], bool],
+    meanwhile: Callable[[Monitor], None] | None = None,
+) -> Monitor:
+    """Run the monitor in this process until something holds, then stop it in order.
+
+    `meanwhile` is called once when it has begun. Raises what the monitor ends with.
+    """
+    stop = asyncio.Event()
+    async with opened(deployment.env, deployment.folder, Health()) as monitor:
+        monitor.pause = 0.02
+        monitor.paces = {stream: Pace(rate=1e9) for stream in STREAMS}
+        if meanwhile:
+            meanwhile(monitor)
+        following = asyncio.create_task(follow(monitor, stop))
+        until = time.monotonic() + PATIENCE
+        while not following.done() and not done(monitor):
+            assert time.monotonic() < until, f"waited in vain; {monitor.health.troubles}"
+            await asyncio.sleep(0.01)
+        stop.set()
+        await following
+    return monitor
+
+
+def sent_through(block: int) -> Callable[[Monitor], bool]:
+    """Whether both streams have accepted everything up to a block."""
+
+    def reached(monitor: Monitor) -> bool:
+        accepted = monitor.outbox.accepted()
+        return accepted is not None and accepted.block >= block
+
+    return reached

@@ -150,12 +150,14 @@ class Monitor:
             if accepted is None or accepted == known:
                 return
             self.outbox.claim(known, accepted)
-            self.heed(await asyncio.to_thread(self.parameters.put_position, accepted))
+            replaced = await asyncio.to_thread(self.parameters.put_position, accepted)
+            self.heed(replaced, accepted)
 
-    def heed(self, known: Sent | None) -> bool:
+    def heed(self, known: Sent | None, *now: Sent) -> bool:
         """Go on from what the parameter says, if it was not put there from this outbox.
 
-        What is read again gets higher sequence numbers than anything that was sent before.
+        `now` is what took its place since. What is read again gets higher sequence numbers than
+        anything that was sent before.
         """
         end = self.outbox.end()
         if end and self.outbox.owns(known):
@@ -168,7 +170,7 @@ class Monitor:
             behind = replace(known, sequence=max(known.sequence, end.sequence))
             told = {"block": known.block, "was": end.block}
             log.warning("the position was set by somebody else", extra={"fields": told})
-        self.outbox.begin(behind, known)
+        self.outbox.begin(behind, known, *now)
         self.changed.set()
         return True
 

@@ -148,13 +148,13 @@ class Outbox:
                 self._held[stream][0] -= records
                 self._held[stream][1] -= size
 
-    def begin(self, behind: Sent, known: Sent | None) -> None:
-        """Drop all, and go on behind a position. `known` is what the parameter says now."""
+    def begin(self, behind: Sent, *known: Sent | None) -> None:
+        """Drop all, and go on behind a position. `known` is what the parameter may say now."""
         with self._writing():
             self._db.execute("DELETE FROM waiting")
             self._db.execute("DELETE FROM ends")
             self._db.execute("INSERT INTO ends VALUES (?, ?)", (behind.sequence, behind.text()))
-            self._own(known)
+            self._own(*known)
             self._held = {stream: [0, 0] for stream in STREAMS}
 
     def claim(self, known: Sent | None, following: Sent) -> None:
