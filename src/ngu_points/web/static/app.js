@@ -1,0 +1,135 @@
+// The frame of every page: where we are, what is loaded, whether it is live.
+//
+// A page is {title, every, start, load, view}: `load` asks the API, `view` draws what came. It is
+// loaded again when the chain moves on, at most once in `every` milliseconds.
+
+import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
+import { get, Problem } from "./api.js";
+import { frame } from "./frame.js";
+import { follow } from "./live.js";
+import { failed, loading } from "./parts.js";
+import { nothingYet } from "./pages/nothing_yet.js";
+import * as activity from "./pages/activity.js";
+import * as feast from "./pages/feast.js";
+import * as health from "./pages/health.js";
+import * as leaderboard from "./pages/leaderboard.js";
+import * as token from "./pages/token.js";
+import * as wallet from "./pages/wallet.js";
+
+const ROUTES = [
+  [/^\/?$/, leaderboard],
+  [/^\/around\/([^/]+)$/, leaderboard],
+  [/^\/wallet\/([^/]+)$/, wallet],
+  [/^\/feast(?:\/([^/]+))?$/, feast],
+  [/^\/activity$/, activity],
+  [/^\/tokens$/, token],
+  [/^\/token\/([^/]+)$/, token],
+  [/^\/health$/, health],
+];
+
+const app = document.querySelector("#app");
+let visit = null; // the page that is open, and everything that belongs to it
+let programme = null; // what is served: chain, contract, seasons
+let live = null;
+
+function open() {
+  const path = location.hash.startsWith("#/") ? location.hash.slice(1) : visit ? null : "/";
+  if (path === null) return; // "#main" is a place on the page, not a page
+  const [match, page] = route(path);
+  const moved = visit !== null;
+  if (moved) clearTimeout(visit.timer);
+  visit = { page, subject: match[1] ?? null, ui: page.start?.() ?? {}, data: null, problem: null };
+  visit.focus = moved;
+  document.title = `${page.title(visit)} · ngu points`;
+  scrollTo(0, 0);
+  draw();
+  load(visit);
+}
+
+function route(path) {
+  for (const [pattern, page] of ROUTES) {
+    const match = pattern.exec(decodeURI(path));
+    if (match) return [match, page];
+  }
+  location.replace("#/");
+  return [["/"], leaderboard];
+}
+
+async function load(one) {
+  if (one.loading) {
+    one.again = true;
+    return;
+  }
+  one.loading = true;
+  one.again = false;
+  try {
+    one.data = await one.page.load(get, one);
+    one.problem = null;
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    one.problem = error;
+  } finally {
+    one.loading = false;
+    one.loadedAt = Date.now();
+  }
+  if (one !== visit) return;
+  draw();
+  if (one.again) load(one);
+}
+
+/** Load the open page again, but not more often than it wants. */
+function refresh() {
+  if (visit.timer) return;
+  const wait = Math.max(0, (visit.loadedAt ?? 0) + visit.page.every - Date.now());
+  const one = visit;
+  one.timer = setTimeout(() => {
+    one.timer = null;
+    if (one === visit) load(one);
+  }, wait);
+}
+
+function content() {
+  const { page, data, problem } = visit;
+  if (problem?.code === "no-data") return nothingYet(programme, live);
+  if (problem && !data) return failed(problem, () => load(visit));
+  if (!data) return loading;
+  const context = { ...visit, programme, live, set };
+  const old = problem && problem.code !== "offline";
+  return html`${old ? html`<p class="notice" role="alert">${problem.message}</p>` : nothing}
+    ${page.view(data, context)}`;
+}
+
+/** Change what the reader has chosen on this page; `again` asks the API anew. */
+function set(changes, again = true) {
+  Object.assign(visit.ui, changes);
+  draw();
+  if (again) load(visit);
+}
+
+function draw() {
+  render(frame({ visit, live, programme, content: content() }), app);
+  if (visit.focus && (visit.data || visit.problem)) {
+    visit.focus = false;
+    document.querySelector("main h1, main h2")?.focus({ preventScroll: true });
+  }
+}
+
+async function introduce() {
+  try {
+    const status = await get("status");
+    programme = { ...status.programme, running: status.running };
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+  }
+  draw();
+}
+
+live = follow((news) => {
+  if (!visit) return;
+  if (news) refresh();
+  if (!programme && live.state === "live") introduce();
+  draw();
+});
+addEventListener("hashchange", open);
+open();
+introduce();

@@ -1,0 +1,64 @@
+// The live connection: what arrived last, and whether it can still be believed.
+
+const SILENCE = 15_000; // without a word for so long the connection is dead
+const STALE = 120_000; // connected, but the chain has had nothing new for so long
+const PAUSES = [1000, 2000, 4000, 8000, 15_000];
+
+/**
+ * Follow api/live. `changed(news)` is called with a new position, or null when only the state of
+ * the connection differs. States: connecting, live, stale, disconnected.
+ */
+export function follow(changed) {
+  const live = { state: "connecting", position: null, since: 0, retryAt: 0, retry: null };
+  let source, failures, heard, timer;
+
+  const become = (state) => {
+    if (live.state === state) return;
+    live.state = state;
+    changed(null);
+  };
+
+  const connect = () => {
+    clearTimeout(timer);
+    source?.close();
+    heard = Date.now();
+    source = new EventSource("api/live");
+    source.addEventListener("position", (message) => {
+      live.position = JSON.parse(message.data);
+      live.since = heard = Date.now();
+      failures = 0;
+      live.state = "live";
+      changed(live.position);
+    });
+    source.addEventListener("heartbeat", () => {
+      heard = Date.now();
+      if (live.state !== "stale") become("live");
+    });
+    source.addEventListener("error", lost);
+  };
+
+  const lost = () => {
+    source.close();
+    const pause = PAUSES[Math.min(failures++, PAUSES.length - 1)] * (0.75 + Math.random() / 2);
+    live.retryAt = Date.now() + pause;
+    clearTimeout(timer);
+    timer = setTimeout(connect, pause);
+    become("disconnected");
+  };
+
+  const look = () => {
+    const now = Date.now();
+    if (live.state !== "disconnected" && now - heard > SILENCE) lost();
+    else if (live.state === "live" && now - live.since > STALE) become("stale");
+  };
+
+  failures = 0;
+  live.retry = () => {
+    failures = 0;
+    connect();
+  };
+  setInterval(look, 1000);
+  addEventListener("online", live.retry);
+  connect();
+  return live;
+}
