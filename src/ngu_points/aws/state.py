@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,14 @@ from ngu_points.aws.tables import FEAST_POOL, OWNER, POINTS, TOKENS
 from ngu_points.engine.events import MAX_TOKEN, U8, Ints, blobs
 from ngu_points.engine.feast import FeastDay
 from ngu_points.engine.rules import DAY, Rules
-from ngu_points.engine.state import State, no_wallets
+from ngu_points.engine.runs import NOBODY, Runs, no_runs
+from ngu_points.engine.state import State, Wallets, no_wallets
 
 BUCKETS_MAX = 64
 """An event that reaches over more buckets than this is answered by reading all runs."""
 PAGE = 32
+CHUNK = 5_000
+"""Rows that become columns at once."""
 
 
 def load(
@@ -69,6 +73,43 @@ def whole(rules: Rules, position: Mapping[str, Any], rows: Everything) -> State:
     return _state(rules, position, rows.runs, rows.wallets)
 
 
+def read_whole(dynamo: Dynamo, rules: Rules, position: Mapping[str, Any]) -> State:
+    """All of the state tables as columns, with no more than some rows in memory at a time.
+
+    They may be changing meanwhile: what is read then fits together or not.
+    """
+    alive = Where("attribute_not_exists(#gone)", {})
+    blank = no_wallets(rules, np.zeros((0, 20), np.uint8))
+    parts = [items.wallets_of(some, blank) for some in _some(dynamo.scan(POINTS, alive))]
+    wallets = Wallets(
+        *(
+            np.concatenate([getattr(blank, f.name), *(getattr(p, f.name) for p in parts)],
+                           axis=-1 if f.name == "facts" else 0)
+            for f in fields(Wallets)
+        )
+    )  # fmt: skip
+    number = _Numbers({items.hexed(a): i for i, a in enumerate(blobs(wallets.address))})
+    found = [items.runs_of(some, number) for some in _some(dynamo.scan(TOKENS, alive))]
+    columns = (
+        np.concatenate([getattr(no_runs(), f.name), *(getattr(p, f.name) for p in found)])
+        for f in fields(Runs)
+    )
+    runs = Runs(*columns)
+    return _at(position, runs.take(np.argsort(runs.first, kind="stable")), wallets)
+
+
+class _Numbers(dict[str | None, int]):
+    """The number of each wallet; nobody's for one that is not there (yet)."""
+
+    def __missing__(self, _: str | None) -> int:
+        return NOBODY
+
+
+def _some(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while some := list(islice(rows, CHUNK)):
+        yield some
+
+
 def stakers(dynamo: Dynamo) -> Iterator[Row]:
     """The wallets that share in the open feast day, by reading all wallets."""
     text = "#stakeWeight <> :none OR #daySeconds <> :none"
@@ -90,8 +131,8 @@ def touched_runs(dynamo: Dynamo, spans: Sequence[tuple[int, int]]) -> Iterator[R
         for number in range(low >> BUCKET_BITS, (high >> BUCKET_BITS) + 1):
             parts.setdefault(items.bucket(number << BUCKET_BITS), []).append((first, end))
         parts.setdefault(BIG, []).append((first, end))
-    for part, mine in parts.items():
-        yield from _walk(dynamo, part, mine)
+    for rows in dynamo.each(lambda one: list(_walk(dynamo, *one)), parts.items()):
+        yield from rows
 
 
 def _walk(dynamo: Dynamo, part: str, spans: Sequence[tuple[int, int]]) -> Iterator[Row]:
@@ -139,9 +180,14 @@ def _state(
 ) -> State:
     number: dict[str | None, int] = {row["wallet"]: i for i, row in enumerate(wallets)}
     number[None] = -1
+    blank = no_wallets(rules, np.zeros((0, 20), np.uint8))
+    return _at(position, items.runs_of(runs, number), items.wallets_of(wallets, blank))
+
+
+def _at(position: Mapping[str, Any], runs: Runs, wallets: Wallets) -> State:
     return State(
-        items.runs_of(runs, number),
-        items.wallets_of(wallets, no_wallets(rules, np.zeros((0, 20), np.uint8))),
+        runs,
+        wallets,
         position.get("block", -1),
         position.get("timestamp", 0),
         position.get("day"),

@@ -384,12 +384,13 @@ class Store:
 
     def state(self) -> State:
         """The whole state at the position, by reading all of it."""
-        return state.whole(self.rules, *self.settled())
+        return self.steady(lambda at: state.read_whole(self.dynamo, self.rules, at))[1]
 
     def fingerprint(self) -> str:
-        at, rows = self.settled()
-        whole = state.whole(self.rules, at, rows)
-        return fingerprint(whole, rows.days, self.rules, self.chain_id)
+        _, (whole, days) = self.steady(
+            lambda at: (state.read_whole(self.dynamo, self.rules, at), self.feast_days())
+        )
+        return fingerprint(whole, days, self.rules, self.chain_id)
 
     def feast_days(self) -> list[tuple[FeastDay, bytes]]:
         """All closed days without their shares, each with the digest of its shares."""

@@ -24,7 +24,16 @@ _PASSING = frozenset(
         "TooManyRequestsException",
     }
 )
-_NO_ANSWER = frozenset({"HTTPClientError", "ConnectionError", "TimeoutError"})
+_NO_ANSWER = frozenset(
+    {
+        "ChecksumError",
+        "ConnectionError",
+        "HTTPClientError",
+        "IncompleteReadError",
+        "ResponseParserError",
+        "TimeoutError",
+    }
+)
 _NO_KEYS = frozenset({"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"})
 
 
@@ -59,8 +68,11 @@ def _known(error: Exception, what: str) -> NguError | None:
         return TransientError(f"{what}: AWS does not answer: try again later")
     if kinds & _NO_KEYS:
         return UsageError(f"{what}: no AWS credentials: sign in, or set AWS_PROFILE")
+    if "ProfileNotFound" in kinds:
+        return UsageError(f"{what}: AWS_PROFILE names one that is not there: see `aws configure`")
     if not code:
-        return None
+        refused = StoreError(f"{what}: the call cannot be made ({type(error).__name__})")
+        return refused if "BotoCoreError" in kinds else None
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)  # type: ignore[attr-defined]
     if code in _PASSING or status == _BUSY or status >= 500:
         return TransientError(f"{what}: AWS is busy ({code}): try again later")
