@@ -54,7 +54,7 @@ synth: .venv/.infra
 	@CDK_OUTDIR=infra/cdk.out $(BIN)/python -m infra
 	@ls infra/cdk.out/*.template.json
 
-package: setup
+package: .venv/.infra
 	$(BIN)/python -m infra.package
 
 # Needs uv (https://docs.astral.sh/uv); the lock holds for every platform and Python 3.11 to 3.14.
@@ -71,4 +71,4 @@ lock:
 	  --custom-compile-command "make lock" - -o requirements/emulator.txt
 
 clean:
-	rm -rf .venv .tools infra/build infra/cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools infra/.build infra/cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis

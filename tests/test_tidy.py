@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "bench").rglob("*.py")])
+SOURCES = sorted(
+    [
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "bench").rglob("*.py"),
+        *(ROOT / "infra").glob("*.py"),
+    ]
+)
 FORBIDDEN = {"utils", "helpers", "common", "misc", "base", "manager", "data"}
 FILE_LINES, FUNCTION_LINES, PARAMETERS = 500, 60, 9
 
@@ -61,7 +67,8 @@ def test_no_committed_file_names_a_registry_or_a_machine() -> None:
     ]
     found = []
     for path in ROOT.rglob("*"):
-        hidden = any(part.startswith(".") or part in ("node_modules", "results") for part in
+        made = ("node_modules", "results", "cdk.out")
+        hidden = any(part.startswith(".") or part in made for part in
                      path.relative_to(ROOT).parts[:-1])  # fmt: skip
         if path.is_file() and not hidden and path.stat().st_size < 5_000_000:
             text = path.read_text(encoding="utf-8", errors="ignore")

@@ -1,0 +1,123 @@
+"""The machine of the event monitor: one at a time, replaced by itself, reached by nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aws_cdk import Aws, Stack
+from aws_cdk import aws_autoscaling as autoscaling
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3_assets as assets
+
+from infra import permissions
+from infra.data import Data
+from infra.functions import environment, outside
+from infra.network import Network
+from infra.package import HOST
+from infra.roles import Arns, policy
+from infra.settings import Settings
+
+INSTANCE = "t4g.small"
+DISK = 16  # GB, for the outbox
+"""The agent of Systems Manager, which knows no ARNs: a shell without an open port."""
+AGENT = (
+    "ssm:UpdateInstanceInformation",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+    "ec2messages:AcknowledgeMessage",
+    "ec2messages:DeleteMessage",
+    "ec2messages:FailMessage",
+    "ec2messages:GetEndpoint",
+    "ec2messages:GetMessages",
+    "ec2messages:SendReply",
+)
+
+
+def host(stack: Stack, settings: Settings, network: Network, data: Data, code: Path | None) -> None:
+    """Build a group of one machine that installs itself from the packaged folder."""
+    shipped = assets.Asset(stack, "Package", path=str(code or HOST))
+    role = _role(stack, settings, data, shipped)
+    template = ec2.LaunchTemplate(
+        stack,
+        "Machine",
+        launch_template_name=settings.name("monitor"),
+        instance_type=ec2.InstanceType(INSTANCE),
+        machine_image=ec2.MachineImage.latest_amazon_linux2023(
+            cpu_type=ec2.AmazonLinuxCpuType.ARM_64
+        ),
+        security_group=network.monitor,
+        role=role,
+        require_imdsv2=True,
+        http_put_response_hop_limit=1,
+        detailed_monitoring=True,
+        block_devices=[
+            ec2.BlockDevice(
+                device_name="/dev/xvda",
+                volume=ec2.BlockDeviceVolume.ebs(
+                    DISK, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3
+                ),
+            )
+        ],
+        user_data=_first_start(settings, data, shipped),
+    )
+    autoscaling.AutoScalingGroup(
+        stack,
+        "Group",
+        auto_scaling_group_name=settings.name("monitor"),
+        vpc=network.vpc,
+        vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
+        launch_template=template,
+        min_capacity=1,
+        max_capacity=1,
+        update_policy=autoscaling.UpdatePolicy.rolling_update(
+            max_batch_size=1, min_instances_in_service=0
+        ),
+        notifications=[
+            autoscaling.NotificationConfiguration(
+                topic=data.topic, scaling_events=autoscaling.ScalingEvents.ERRORS
+            )
+        ],
+    )
+
+
+def _role(stack: Stack, settings: Settings, data: Data, shipped: assets.Asset) -> iam.Role:
+    agent = [
+        iam.PolicyStatement(actions=list(AGENT), resources=["*"]),
+        iam.PolicyStatement(
+            actions=["s3:GetObject"],
+            resources=[
+                f"arn:{Aws.PARTITION}:s3:::{shipped.s3_bucket_name}/{shipped.s3_object_key}"
+            ],
+        ),
+    ]
+    does = policy(permissions.MONITOR, Arns(stack, settings), outside(data))
+    return iam.Role(
+        stack,
+        "Role",
+        description=f"What {settings.name('monitor')} does",
+        assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+        inline_policies={"does": does, "machine": iam.PolicyDocument(statements=agent)},
+    )
+
+
+def _first_start(settings: Settings, data: Data, shipped: assets.Asset) -> ec2.UserData:
+    """Shell commands: fetch the package, write the environment, install, start."""
+    told = {**environment(settings, data.topic.topic_arn), "AWS_REGION": Aws.REGION}
+    lines = [f"{name}={value}" for name, value in told.items()]
+    made = ec2.UserData.for_linux()
+    made.add_commands(
+        "set -euxo pipefail",
+        "dnf install -y python3.13 unzip",
+        f"aws s3 cp s3://{shipped.s3_bucket_name}/{shipped.s3_object_key} /tmp/package.zip",
+        "mkdir -p /opt/ngu /etc/ngu",
+        "unzip -q -o /tmp/package.zip -d /opt/ngu/package",
+        "cat > /etc/ngu/monitor.env <<'END'",
+        *lines,
+        "END",
+        "chmod 0640 /etc/ngu/monitor.env",
+        "sh /opt/ngu/package/install.sh",
+    )
+    return made

@@ -1,0 +1,107 @@
+"""What each part may do, in the short names of `roles`; no more than its code does."""
+
+from __future__ import annotations
+
+from infra.roles import May
+from ngu_points.aws.archive import PREFIX as SEGMENTS
+from ngu_points.aws.metrics import NAMESPACE
+from ngu_points.aws.parameters import POSITION, RPC, SETTINGS
+from ngu_points.aws.tables import (
+    BATCH_EVENTS,
+    CHANGES,
+    COVERAGE,
+    DEAD_LETTERS,
+    FEAST_POOL,
+    LEADERBOARD,
+    META,
+    METRICS,
+    POINTS,
+    QUARANTINE,
+    STAKING_EVENTS,
+    STREAM_BLOCK,
+    TABLES,
+    TOKENS,
+    TYPE_BLOCK,
+)
+
+EVENT_TABLES = {"batch": BATCH_EVENTS, "staking": STAKING_EVENTS}
+
+
+def persist(stream: str) -> May:
+    """Of one stream's persist function: its own event table, not the other's."""
+    return May(
+        tables={
+            EVENT_TABLES[stream]: "put get",
+            COVERAGE: "put get",
+            DEAD_LETTERS: "put get",
+            QUARANTINE: "put",
+            CHANGES: "put",
+            META: "get",
+        },
+        parameters={SETTINGS: "GetParameter"},
+        functions={"process": "InvokeFunction"},
+        key=True,
+    )
+
+
+PROCESS = May(
+    tables={
+        BATCH_EVENTS: "get many put update delete query",
+        STAKING_EVENTS: "get many put update delete query",
+        f"{BATCH_EVENTS}/{TYPE_BLOCK}": "query",
+        f"{STAKING_EVENTS}/{TYPE_BLOCK}": "query",
+        TOKENS: "query put delete",
+        POINTS: "many put delete",
+        FEAST_POOL: "query scan put delete",
+        COVERAGE: "query",
+        DEAD_LETTERS: "get many put query",
+        f"{DEAD_LETTERS}/{STREAM_BLOCK}": "query",
+        META: "get put update check",
+        CHANGES: "get many put delete query",
+    },
+    objects={SEGMENTS: "GetObject"},
+    parameters={SETTINGS: "GetParameter"},
+    dead_letters=("process-failed",),
+    tells=True,
+)
+
+JOBS = May(
+    tables={
+        BATCH_EVENTS: "get many delete query",
+        STAKING_EVENTS: "get many delete query",
+        f"{BATCH_EVENTS}/{TYPE_BLOCK}": "query",
+        f"{STAKING_EVENTS}/{TYPE_BLOCK}": "query",
+        TOKENS: "scan",
+        POINTS: "scan",
+        FEAST_POOL: "query scan",
+        COVERAGE: "query delete",
+        f"{DEAD_LETTERS}/{STREAM_BLOCK}": "query",
+        DEAD_LETTERS: "many",
+        LEADERBOARD: "put query delete",
+        METRICS: "put query",
+        META: "get put update",
+        CHANGES: "many put delete query",
+    },
+    objects={SEGMENTS: "GetObject PutObject DeleteObject"},
+    lists=(SEGMENTS,),
+    parameters={SETTINGS: "GetParameter"},
+    dead_letters=("jobs-failed",),
+)
+
+SCALE = May(
+    tables={table.name: "describe scale" for table in TABLES},
+    functions={"process": "GetFunctionConfiguration UpdateFunctionConfiguration"},
+    dead_letters=("scale-failed",),
+)
+
+MONITOR = May(
+    tables={COVERAGE: "query", META: "get put", CHANGES: "put"},
+    parameters={
+        SETTINGS: "GetParameter",
+        RPC: "GetParameter",
+        POSITION: "GetParameter PutParameter",
+    },
+    streams=(BATCH_EVENTS, STAKING_EVENTS),
+    tells=True,
+    metrics=NAMESPACE,
+)
