@@ -22,8 +22,7 @@ import msgspec
 
 from ngu_points.chain import contract as kinds
 from ngu_points.chain.address import address_of
-from ngu_points.chain.contract import Contract, EventText
-from ngu_points.chain.multicall import selector
+from ngu_points.chain.contract import Contract, EventText, selector
 from ngu_points.engine.events import MAX_TOKEN
 from ngu_points.engine.rules import COUNTS, MICRO, Rules, Season, Tier, Weights
 from ngu_points.errors import UsageError
@@ -75,9 +74,12 @@ class StakingSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class StoreSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Where files are kept. The archive lies beside the database."""
+    """Where it is kept: a database with its archive beside it, or the tables of a stage on AWS."""
 
     db: str = "ngu-data/ngu.db"
+    kind: Literal["sqlite", "dynamodb"] = "sqlite"
+    service: str = ""
+    stage: Literal["", "prod", "staging"] = ""
 
 
 class TierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

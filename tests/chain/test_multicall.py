@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cli.faulty import Call, Fault, Reply, serving
 from cli.program import busy_chain
 from localnode import local_anvil
-from ngu_points.chain import multicall
+from ngu_points.chain.contract import keccak256, selector
 from ngu_points.chain.multicall import (
     ANSWERED,
     HUNGRY,
@@ -30,7 +30,6 @@ from ngu_points.chain.multicall import (
     encoded,
     read_answers,
     read_request,
-    selector,
 )
 from ngu_points.chain.rpc import Rpc
 from ngu_points.demo.anvil import Anvil
@@ -74,7 +73,7 @@ def test_requests_and_answers_fit_the_limits_of_nodes() -> None:
 )
 def test_views_as_people_write_them(text: str, same: str) -> None:
     """Spaces, names and the short name of uint256 make no difference."""
-    assert selector(text) == multicall.keccak256(same.encode())[:4]
+    assert selector(text) == keccak256(same.encode())[:4]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +117,7 @@ def test_a_real_node_answers_as_to_single_calls(played: tuple[Anvil, bytes, int]
             calls = await at_block(rpc, last, header.hash, contract)
             now = await calls.ask(Request(contract, (OWNER, STAKER), tokens))
             early = await at_number(rpc, 0).ask(Request(contract, (OWNER, STAKER), tokens[:9]))
-            view = multicall.keccak256(b"holdings(uint256,uint256)")[:4]
+            view = keccak256(b"holdings(uint256,uint256)")[:4]
             words = (1).to_bytes(32, "big") + len(tokens).to_bytes(32, "big")
             return now, early, "0x" + (await calls.call(contract, view + words)).hex()
 

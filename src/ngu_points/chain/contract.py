@@ -18,6 +18,7 @@ from ngu_points.engine.events import Kind
 from ngu_points.errors import UsageError
 
 MAX_TOPICS = 4
+_VIEW = re.compile(r"\s*([A-Za-z_$][\w$]*)\s*\(\s*(uint\d{0,3})(?:\s+\w+)?\s*\)\s*", re.ASCII)
 
 _EFFECTS: Final = {kind.name.lower(): kind for kind in Kind}
 _WALLETS: Final = {
@@ -168,6 +169,18 @@ _ERC721 = {
 def keccak256(data: bytes) -> bytes:
     """The 32-byte Keccak-256 digest that Ethereum names events by."""
     return keccak.new(digest_bits=256, data=data).digest()
+
+
+def selector(signature: str) -> bytes:
+    """The 4 bytes that call a view of one token, written like stakerOf(uint256). UsageError."""
+    match = _VIEW.fullmatch(signature)
+    kind = "uint256" if match is not None and match[2] == "uint" else match[2] if match else ""
+    if match is None or int(kind[4:]) not in range(8, 257, 8):
+        raise UsageError(
+            f"staking.view: {signature!r} is not a view of one token: write it like "
+            "stakerOf(uint256)"
+        )
+    return keccak256(f"{match[1]}({kind})".encode())[:4]
 
 
 _ERC20_TRANSFER = keccak256(b"Transfer(address,address,uint256)")

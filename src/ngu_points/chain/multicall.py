@@ -5,15 +5,14 @@ leave as code is the answer. The calls that a node refuses are halved, down to a
 """
 
 import functools
-import re
 from dataclasses import dataclass, replace
 from importlib import resources
 
 import msgspec
 
-from ngu_points.chain.contract import keccak256
+from ngu_points.chain.contract import selector
 from ngu_points.chain.rpc import Rpc
-from ngu_points.errors import BadInput, TransientError, UsageError
+from ngu_points.errors import BadInput, TransientError
 
 PAIRS = 700
 """Answers of one call at most: 23,100 of the 24,576 bytes that code may have (EIP-170)."""
@@ -25,7 +24,6 @@ OWNER_OF = "ownerOf(uint256)"
 TOTAL_SUPPLY = "totalSupply()"
 
 _PAIR = 33
-_VIEW = re.compile(r"\s*([A-Za-z_$][\w$]*)\s*\(\s*(uint\d{0,3})(?:\s+\w+)?\s*\)\s*", re.ASCII)
 
 Row = tuple[bytes | None, ...]
 """What each view returned for one id: the first word (32 bytes), None where it reverted."""
@@ -54,18 +52,6 @@ def code() -> bytes:
     """The creation code, which its encoded arguments follow."""
     file = resources.files("ngu_points.chain").joinpath("multicall.json")
     return bytes.fromhex(msgspec.json.decode(file.read_bytes(), type=_Artifact).bytecode[2:])
-
-
-def selector(signature: str) -> bytes:
-    """The 4 bytes that call a view of one token, written like stakerOf(uint256). UsageError."""
-    match = _VIEW.fullmatch(signature)
-    kind = "uint256" if match is not None and match[2] == "uint" else match[2] if match else ""
-    if match is None or int(kind[4:]) not in range(8, 257, 8):
-        raise UsageError(
-            f"staking.view: {signature!r} is not a view of one token: write it like "
-            "stakerOf(uint256)"
-        )
-    return keccak256(f"{match[1]}({kind})".encode())[:4]
 
 
 def encoded(request: Request) -> bytes:
@@ -166,8 +152,8 @@ class Multicall:
             one = await self.ask(replace(request, ids=request.ids[:half]))
             return one + await self.ask(replace(request, ids=request.ids[half:]))
         rows: list[Row] = [()]
-        for selector in request.selectors:
-            (found,) = await self.ask(replace(request, selectors=(selector,)))
+        for view in request.selectors:
+            (found,) = await self.ask(replace(request, selectors=(view,)))
             rows[0] += found
         return rows
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ngu_points.chain.address import address_of
-from ngu_points.chain.contract import keccak256
+from ngu_points.chain.contract import keccak256, selector
 from ngu_points.chain.multicall import (
     OWNER_OF,
     TOTAL_SUPPLY,
@@ -18,7 +18,6 @@ from ngu_points.chain.multicall import (
     Request,
     Row,
     address_in,
-    selector,
 )
 from ngu_points.config import Config
 from ngu_points.embedded.store import Store
