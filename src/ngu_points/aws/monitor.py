@@ -83,6 +83,11 @@ class Monitor:
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # the outbox, or a task
     rng: random.Random = field(default_factory=random.Random)
 
+    @property
+    def unsent(self) -> int:
+        """How many records wait in the outbox."""
+        return sum(map(self.outbox.records, STREAMS))
+
     # Reading ------------------------------------------------------------------------------
 
     async def catch_up(self) -> None:
@@ -262,13 +267,9 @@ async def _finish(monitor: Monitor, tasks: Mapping[str, asyncio.Task[None]]) -> 
     await asyncio.gather(tasks["reading"], return_exceptions=True)
     with suppress(TimeoutError, TransientError):
         async with asyncio.timeout(STOPS_WITHIN):
-            await monitor.until(lambda: bool(_ended(tasks)) or not _unsent(monitor))
+            await monitor.until(lambda: bool(_ended(tasks)) or not monitor.unsent)
             await monitor.keep()
-    log.info("stopped", extra={"fields": {"unsent": _unsent(monitor)}})
-
-
-def _unsent(monitor: Monitor) -> int:
-    return sum(map(monitor.outbox.records, STREAMS))
+    log.info("stopped", extra={"fields": {"unsent": monitor.unsent}})
 
 
 async def _reading(monitor: Monitor) -> None:

@@ -35,8 +35,13 @@ class _Service:
         return prometheus(found, ready=self.health.ready)
 
 
-async def run(env: Environment, folder: Path, port: int, stop: asyncio.Event) -> None:
+async def run(
+    env: Environment, folder: Path, port: int, stop: asyncio.Event
+) -> dict[str, int | None]:
     """Run the event monitor until `stop` is set; its outbox lies in a folder.
+
+    Gives the last block that both streams have everything of, and the number of records left in
+    the outbox; None and 0 if it was stopped before it had begun.
 
     Raises UsageError for settings that cannot do, ForkedBelow for a fork below what was sent.
     Trouble that may pass is waited out, at the start too.
@@ -50,19 +55,24 @@ async def run(env: Environment, folder: Path, port: int, stop: asyncio.Event) ->
             if service.monitor is None and not work.done():
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
-                return
-            await work
+                return {"block": None, "unsent": 0}
+            return await work
         finally:
             stopping.cancel()
             work.cancel()
             await asyncio.gather(work, stopping, return_exceptions=True)
 
 
-async def _work(env: Environment, folder: Path, service: _Service, stop: asyncio.Event) -> None:
+async def _work(
+    env: Environment, folder: Path, service: _Service, stop: asyncio.Event
+) -> dict[str, int | None]:
     async with opened(env, folder, service.health) as monitor:
         service.monitor = monitor
         try:
             await follow(monitor, stop)
+            accepted = monitor.outbox.accepted()
+            block = accepted.block if accepted else None
+            return {"block": block, "unsent": monitor.unsent}
         finally:
             service.monitor = None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,7 +24,8 @@ PORT = 8081
               help="Where the outbox lies (default: $STATE_DIRECTORY or ngu-monitor).")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True,
               help="Port on loopback for /health, /ready and /metrics.")  # fmt: skip
-def monitor(state: Path, port: int) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def monitor(state: Path, port: int, as_json: bool) -> int:
     """Carry confirmed events of the chain into the streams on AWS, until stopped.
 
     Runs on EC2. Settings, node addresses and the position lie in Parameter Store under
@@ -31,18 +34,21 @@ def monitor(state: Path, port: int) -> int:
 
     Exit code 3: the chain forked below what was sent; the last line says what to do.
     """
+    code = 0
     try:
-        asyncio.run(_monitor(state, port))
+        summary = asyncio.run(_monitor(state, port))
     except ForkedBelow as fork:
         click.echo(f"ngu: {fork}", err=True)
-        return 3
-    return 0
+        summary, code = {"error": str(fork), "exit": 3}, 3
+    if as_json:
+        click.echo(json.dumps(summary))
+    return code
 
 
-async def _monitor(state: Path, port: int) -> None:
+async def _monitor(state: Path, port: int) -> dict[str, Any]:
     stop = asyncio.Event()
     with stopping(stop):
-        await run(environment(os.environ), state, port, stop)
+        return await run(environment(os.environ), state, port, stop)
 
 
 COMMANDS = (monitor,)
