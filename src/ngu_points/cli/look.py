@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ngu_points.cli.options import Given, at, shared, token_id, wallet
-from ngu_points.cli.stores import Opened, looking, reading
+from ngu_points.cli.stores import Asked, Opened, asking, looking, reading
 from ngu_points.embedded.exports import FORMATS, TABLES, export_to
-from ngu_points.embedded.retractions import settled
 from ngu_points.embedded.status import status as status_of
-from ngu_points.engine.rules import DAY
 from ngu_points.errors import UsageError
+from ngu_points.mirror import status as deployed
 from ngu_points.pipeline import query
+from ngu_points.pipeline.moment import Moment
 from ngu_points.pipeline.query import View
 
 SHOWN = 20  # ranges of one wallet
@@ -42,8 +42,11 @@ def status(given: Given) -> int:
 
     Exit code 3: something is in doubt (gaps, dead letters, contradictions).
     """
-    with looking(given) as store:
-        found = status_of(store)
+    if given.deployment:
+        found = deployed.status(given.deployment, int(time.time()))
+    else:
+        with looking(given) as store:
+            found = status_of(store)
     if not given.json:
         table = Table.grid(padding=(0, 2))
         table.add_column()
@@ -79,18 +82,23 @@ def _words(value: Any) -> str:
 def points(given: Given, address: str, when: str | None) -> int:
     """The points of a wallet, and the facts they come from."""
     who, moment = wallet(address), at(when)
-    with reading(given) as opened:
-        view = opened.view(moment)
-        midnight = opened.history.state_at(view.rules, view.timestamp // DAY * DAY)
+    with asking(given, moment) as asked:
+        view = asked.view()
+        midnight = asked.midnight(view) or _midnight(given, view)
         record = query.wallet_record(view, who, midnight)
         record["runs"] = query.runs_of_wallet(view, who)
-        record["uncertain"] = opened.store.is_uncertain(who)
-        record["retractions"] = [r.shown_as() for r in settled(opened.store, who)]
-        record |= opened.validity(view)
+        record["uncertain"] = asked.is_uncertain(who)
+        record["retractions"] = [r.shown_as() for r in asked.retractions(who)]
+        record |= asked.validity(view)
     if not given.json:
         _print_record(record)
     given.answer(record)
     return 0
+
+
+def _midnight(given: Given, view: View) -> View:
+    with reading(given) as opened:
+        return opened.midnight(view)
 
 
 def _print_record(record: dict[str, Any]) -> None:
@@ -121,10 +129,10 @@ def _print_record(record: dict[str, Any]) -> None:
 def token(given: Given, identifier: str, when: str | None) -> int:
     """Who owns and who stakes a token, and since when."""
     number, moment = token_id(identifier), at(when)
-    with reading(given) as opened:
-        view = opened.view(moment)
+    with asking(given, moment) as asked:
+        view = asked.around(number)
         found = query.token(view, number)
-        answer = (found or {"tokenId": str(number), "owner": None}) | opened.validity(view)
+        answer = (found or {"tokenId": str(number), "owner": None}) | asked.validity(view)
     if not given.json:
         if found is None:
             click.echo(f"token {number} does not exist at {_valid(answer)}")
@@ -146,10 +154,10 @@ def token(given: Given, identifier: str, when: str | None) -> int:
 def leaderboard(given: Given, limit: int, season: str | None, when: str | None) -> int:
     """The wallets with the most points."""
     moment = at(when)
-    with reading(given) as opened:
-        view = opened.view(moment)
+    with asking(given, moment) as asked:
+        view = asked.view()
         ranked = query.leaderboard(view, limit, _season(view, season))
-        validity = opened.validity(view)
+        validity = asked.validity(view)
     if not given.json:
         _print_board(ranked)
         _console().print(f"[dim]valid at {_valid(validity)}[/dim]")
@@ -194,8 +202,8 @@ def export(given: Given, table: str, form: str, when: str | None, ranges: bool, 
     moment = at(when)
     if given.json and output == "-":
         raise UsageError("--json goes with -o FILE: standard output cannot hold both")
-    with reading(given) as opened:
-        view = opened.view(moment)
+    with reading(given, moment) as opened:
+        view = opened.view()
         path = None if output == "-" else Path(output)
         rows = export_to(path, table, form, view, opened.store, opened.history, ranges=ranges)
         given.answer({"table": table, "rows": rows, "file": output} | opened.validity(view))
@@ -207,17 +215,19 @@ def export(given: Given, table: str, form: str, when: str | None, ranges: bool, 
 @shared
 def fingerprint(given: Given, block: int | None) -> int:
     """One hash over the whole state: equal hashes, equal owners, seconds, points and feasts."""
-    with reading(given) as opened:
-        position = opened.store.position()
-        if block is None or block == position.block:
-            value, view = opened.store.fingerprint(), opened.view(None)
-        else:
-            value, view = opened.history.fingerprint_at(_checked(opened, block))
-        answer = {"fingerprint": value} | opened.validity(view)
+    with asking(given, None if block is None else Moment(block)) as asked:
+        value, view = _fingerprint(asked, block)
+        answer = {"fingerprint": value} | asked.validity(view)
     if not given.json:
         click.echo(value)
     given.answer(answer)
     return 0
+
+
+def _fingerprint(asked: Asked, block: int | None) -> tuple[str, View]:
+    if isinstance(asked, Opened) and block not in (None, asked.store.position().block):
+        return asked.history.fingerprint_at(_checked(asked, block))
+    return asked.fingerprint(), asked.view()
 
 
 def _checked(opened: Opened, block: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import click
 from ngu_points.chain.address import address_of
 from ngu_points.config import Config, load
 from ngu_points.errors import UsageError
+from ngu_points.mirror.deployment import Deployment, opened
 from ngu_points.pipeline.moment import Moment, moment_of
 
 DEFAULT_FILE = Path("ngu.toml")
@@ -26,6 +27,7 @@ class Given:
 
     config: Config
     json: bool
+    deployment: Deployment | None = None  # with --store dynamodb
 
     def answer(self, data: dict[str, Any]) -> None:
         """With --json: one JSON object, the last line on stdout."""
@@ -47,6 +49,10 @@ def shared(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--finality", metavar="WHEN",
                   help="Read up to: finalized, safe, or a number of confirmations.")  # fmt: skip
     @click.option("--db", metavar="PATH", help="The database file; the archive lies beside it.")
+    @click.option("--store", type=click.Choice(["sqlite", "dynamodb"]),
+                  help="A database file, or the tables of a stage on AWS.")  # fmt: skip
+    @click.option("--stage", type=click.Choice(["prod", "staging"]), help="Of the tables on AWS.")
+    @click.option("--service", metavar="NAME", help="Of the tables on AWS (default: ngu).")
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
     @wraps(command)
     def wrapped(
@@ -60,16 +66,23 @@ def shared(command: Callable[..., Any]) -> Callable[..., Any]:
         as_json: bool,
         **rest: Any,
     ) -> Any:
-        path = file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
-        config = load(path, os.environ, {
+        options = {
             "chain.rpc": list(rpc) or None,
             "contract.address": contract,
             "contract.kind": kind,
             "contract.from_block": from_block,
             "chain.finality": finality,
             "store.db": db,
-        })  # fmt: skip
-        return command(Given(config, as_json), **rest)
+            "store.kind": rest.pop("store"),
+            "store.stage": rest.pop("stage"),
+            "store.service": rest.pop("service"),
+        }
+        path = file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+        config = load(path, os.environ, options)
+        if config.store.kind == "sqlite":
+            return command(Given(config, as_json), **rest)
+        deployment = opened(config, os.environ, options, own=file is not None)
+        return command(Given(deployment.config, as_json, deployment), **rest)
 
     return wrapped
 

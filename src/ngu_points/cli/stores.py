@@ -6,41 +6,95 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ngu_points.chain.rpc import Rpc
 from ngu_points.cli.options import Given
 from ngu_points.config import rules_of
 from ngu_points.embedded.database import archive_of, naming_errors, writer_lock
 from ngu_points.embedded.history import History
+from ngu_points.embedded.retractions import Retraction, settled
 from ngu_points.embedded.store import Store
+from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import NguError, StoreError, UsageError
+from ngu_points.mirror.present import Present
 from ngu_points.pipeline.moment import Moment
 from ngu_points.pipeline.query import View
 
 
+class Asked(Protocol):
+    """What answers questions about one moment."""
+
+    @property
+    def rules(self) -> Rules: ...
+
+    def view(self) -> View:
+        """The state at the moment."""
+        ...
+
+    def around(self, token: int) -> View:
+        """At least what concerns one token."""
+        ...
+
+    def midnight(self, view: View) -> View | None:
+        """The state at 00:00 UTC of that day; None where it takes the whole history to tell."""
+        ...
+
+    def fingerprint(self) -> str: ...
+
+    def validity(self, view: View) -> dict[str, Any]:
+        """The block an answer is valid to, and whether that is final."""
+        ...
+
+    def is_uncertain(self, wallet: bytes) -> bool:
+        """Whether an event that contradicts our record concerns the wallet."""
+        ...
+
+    def retractions(self, wallet: bytes) -> list[Retraction]:
+        """What was taken back of a wallet's points, as far as that is known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A store open for reading, and its history."""
+    """A database open for reading, with its history, to ask about a moment (default: now)."""
 
     given: Given
     store: Store
     history: History
+    moment: Moment | None = None
 
-    def view(self, moment: Moment | None) -> View:
-        """The state at a moment, by default at the last covered block."""
-        rules = self.store.rules
-        position = self.store.position()
+    @property
+    def rules(self) -> Rules:
+        return self.store.rules
+
+    def view(self) -> View:
+        moment, position = self.moment, self.store.position()
         if moment is None:
-            return View.of(self.store.state(), rules)
+            return View.of(self.store.state(), self.rules)
         if moment.timestamp is not None:
-            return self.history.state_at(rules, moment.timestamp)
+            return self.history.state_at(self.rules, moment.timestamp)
         block = moment.block or 0
         if block > position.block:
             raise UsageError(f"--at {block}: the last covered block is {position.block}")
         if block == position.block:
-            return View.of(self.store.state(), rules)
-        return self.history.state_at(rules, self.time_of(block), block)
+            return View.of(self.store.state(), self.rules)
+        return self.history.state_at(self.rules, self.time_of(block), block)
+
+    def around(self, token: int) -> View:  # noqa: ARG002 -- all of it is at hand
+        return self.view()
+
+    def midnight(self, view: View) -> View:
+        return self.history.state_at(self.rules, view.timestamp // DAY * DAY)
+
+    def fingerprint(self) -> str:
+        return self.store.fingerprint()
+
+    def is_uncertain(self, wallet: bytes) -> bool:
+        return self.store.is_uncertain(wallet)
+
+    def retractions(self, wallet: bytes) -> list[Retraction]:
+        return settled(self.store, wallet)
 
     def time_of(self, block: int) -> int:
         """The time of a block, from the record or from the chain."""
@@ -54,7 +108,6 @@ class Opened:
         return asyncio.run(_asked(urls, block))
 
     def validity(self, view: View) -> dict[str, Any]:
-        """The block an answer is valid to, and whether that is final."""
         final = self.store.meta("final", -1)
         return {
             "block": view.state.block,
@@ -72,13 +125,24 @@ async def _asked(urls: list[str], block: int) -> int:
 
 
 @contextmanager
-def reading(given: Given) -> Iterator[Opened]:
-    """The store of a command that reads."""
+def asking(given: Given, moment: Moment | None = None) -> Iterator[Asked]:
+    """Who can tell about a moment: the deployed tables about now, else a database."""
+    if given.deployment and moment is None:
+        given.deployment.check()
+        yield Present(given.deployment)
+    else:
+        with reading(given, moment) as opened:
+            yield opened
+
+
+@contextmanager
+def reading(given: Given, moment: Moment | None = None) -> Iterator[Opened]:
+    """The database of a command that reads."""
     with looking(given) as store:
         if store.meta("position") is None:
             raise NguError(f"{given.config.db} covers no block yet: run `ngu sync` first")
         store.check_rules()
-        yield Opened(given, store, History(store))
+        yield Opened(given, store, History(store), moment)
 
 
 @contextmanager

@@ -1,0 +1,112 @@
+"""Where a deployment stands: the figures of `ngu status`, read from its tables."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from ngu_points.aws import health, wiring
+from ngu_points.aws.environment import Environment
+from ngu_points.aws.gaps import Gap
+from ngu_points.aws.store import Store
+from ngu_points.aws.tables import META, QUARANTINE
+from ngu_points.aws.trouble import naming
+from ngu_points.errors import NguError, StoreError
+from ngu_points.mirror.deployment import Deployment
+
+COUNTED = 10_000
+"""Rows of the quarantine that are counted at most."""
+ALARMS = 100  # that CloudWatch is asked for
+
+
+def status(on: Deployment, now: int) -> dict[str, Any]:
+    """Position, head, lag, backlog, gaps, dead letters, quarantine, doubts, alarms."""
+    store, dynamo = on.store, on.store.dynamo
+    found, counters = health.look(store, now), store.counters()
+    position, row = store.position(), dynamo.get(META, {"key": "head"})
+    of = dynamo.get(META, {"key": "identity"})
+    told: dict[str, Any] = {
+        "database": on.name,
+        "identity": [of["chainId"], of["contract"], of["contractKind"]] if of else None,
+        "startBlock": store.start_block if of else None,
+        "block": position.block,
+        "timestamp": position.timestamp,
+        "blockHash": "0x" + position.hash.hex(),
+        "head": int(row["newest"]) if row else None,
+        "final": final(store, position.block),
+        "lag": found.lag if row else None,
+        "events": sum(v for k, v in counters.items() if k.isdigit()),
+        "backlog": found.backlog,
+        "delay": found.delay,
+        "archivedThrough": store.archived(),
+        "gaps": [f"{g.stream} {g.from_block}..{g.to_block}: {g.why}" for g in missing(on, now)],
+        "deadLetters": found.dead_letters,
+        "quarantine": sum(1 for _ in islice(dynamo.scan(QUARANTINE), COUNTED)),
+        "anomalies": counters.get("anomalies", 0),
+        "uncertainWallets": len(store.uncertain()),
+    }
+    return told | {"alarms": [*_doubts(on, told), *_alarms(on.env)]}
+
+
+def final(store: Store, block: int) -> bool:
+    """Whether a processed block is final: only what was confirmed is ever sent."""
+    head = store.dynamo.get(META, {"key": "head"})
+    return block >= store.start_block and (head is None or block <= int(head["final"]))
+
+
+def missing(on: Deployment, now: int, *, archive: bool = False) -> list[Gap]:
+    """What is known to be missing, and what can be seen to be missing now.
+
+    With `archive`, whether the segments' objects are there is looked at too.
+    """
+    store = on.store
+    known = {gap.place: gap for gap in store.gaps()}
+    seen = [*health.uncovered(store, now), *health.outstanding(store, now)]
+    if archive:
+        seen += [Gap("archive", a, b, why, now) for a, b, why in on.archive.holes()]
+    for gap in seen:
+        known.setdefault(gap.place, gap)
+    return sorted(known.values(), key=lambda gap: (gap.from_block, gap.to_block, gap.stream))
+
+
+def _doubts(on: Deployment, told: dict[str, Any]) -> list[str]:
+    letters, set_aside, uncertain = (
+        told[n] for n in ("deadLetters", "quarantine", "uncertainWallets")
+    )
+    delay = f"{told['delay'] // 60} minutes" if told["delay"] >= 120 else f"{told['delay']} s"
+    return [
+        text
+        for text, raised in (
+            ("nothing is covered yet: does the event monitor run?", told["timestamp"] == 0),
+            (f"{len(told['gaps'])} gaps: see `ngu gaps`", bool(told["gaps"])),
+            (f"{letters} dead letters", bool(letters)),
+            (f"{set_aside} records in the quarantine are none of this deployment", bool(set_aside)),
+            (f"{told['backlog']} events wait to be processed, the oldest for {delay}",
+             bool(told["backlog"])),
+            (f"{uncertain} wallets are uncertain, events contradict the record: see "
+             "`ngu verify`", bool(uncertain)),
+            *((why, True) for why in _other_rules(on.store)),
+        )
+        if raised
+    ]  # fmt: skip
+
+
+def _other_rules(store: Store) -> list[str]:
+    try:
+        store.check_rules()
+    except StoreError as error:
+        return [str(error)]
+    return []
+
+
+def _alarms(env: Environment) -> list[str]:
+    """The alarms of CloudWatch that are raised; where they cannot be asked for, why."""
+    try:
+        with naming("the alarms of CloudWatch"):
+            found = wiring.client("cloudwatch", env.region).describe_alarms(
+                AlarmNamePrefix=f"{env.service}-", StateValue="ALARM", MaxRecords=ALARMS
+            )
+    except NguError as error:
+        return [str(error)]
+    raised = [a for a in found.get("MetricAlarms", []) if a["AlarmName"].endswith(f"-{env.stage}")]
+    return [f"alarm {a['AlarmName']}: {a.get('StateReason', 'raised')}" for a in raised]
