@@ -31,16 +31,13 @@ from ngu_points.demo.anvil import Anvil, find_anvil
 from ngu_points.demo.drive import Played, deploy_on_anvil, run_on_anvil, run_on_node
 from ngu_points.demo.fetch import Reason
 from ngu_points.demo.node import SimNode
-from ngu_points.demo.picture import Frame, picture
 from ngu_points.demo.server import serving
 from ngu_points.embedded import jobs
 from ngu_points.embedded.app import App, opened
+from ngu_points.embedded.picture import Frame, frame, picture
 from ngu_points.embedded.run import follow
-from ngu_points.engine.facts import total
 from ngu_points.engine.runs import NOBODY
 from ngu_points.errors import NguError
-from ngu_points.pipeline import query
-from ngu_points.pipeline.query import View
 
 RATE = 20.0  # transactions a second
 SECONDS_PER_BLOCK = 3600  # block time runs ahead, so that days and feasts close while one watches
@@ -126,10 +123,10 @@ async def _view(app: App, local: Local, console: Console, quiet: bool) -> None:
     if not console.is_terminal:
         while True:
             await asyncio.sleep(PLAIN_EVERY)
-            frame = await app.on_worker(_frame, app, local)
+            now = await app.on_worker(_frame, app, local)
             console.print(
-                f"block {frame.block}/{frame.head}  {frame.events:,} events  "
-                f"{frame.tokens:,} tokens, {frame.share:.0%} staked  {frame.days} feasts held"
+                f"block {now.block}/{now.head}  {now.events:,} events  "
+                f"{now.tokens:,} tokens, {now.share:.0%} staked  {now.days} feasts held"
             )
     with Live(console=console, refresh_per_second=8, transient=True) as live:
         while True:
@@ -139,43 +136,27 @@ async def _view(app: App, local: Local, console: Console, quiet: bool) -> None:
 
 def _frame(app: App, local: Local) -> Frame:
     """What the picture shows; on the worker thread."""
-    state, position = app.store.state(), app.store.position()
-    view = View.of(state, app.rules)
-    staked = total(state.wallets.staked)
-    tokens = staked + total(state.wallets.held)
-    head = app.progress.head.newest if app.progress.head else position.block
-    return Frame(
-        chain=local.name,
-        block=position.block,
-        head=head,
-        timestamp=position.timestamp,
-        events=app.progress.events,
-        counts=[(app.store.meta("counters") or {}).get(str(kind), 0) for kind in range(5)],
-        tokens=tokens,
-        staked=staked,
-        days=len(app.store.feasts.days()),
-        pool=int((query.feast_today(view) or {}).get("poolMicro", 0)),
-        leaders=query.leaderboard(view, 8),
-    )
+    head = app.progress.head.newest if app.progress.head else None
+    return frame(app.store, app.rules, local.name, head)
 
 
 async def _summary(app: App, local: Local, played: Played) -> dict[str, Any]:
     checked = await _compared(app, local)
-    frame = await app.on_worker(_frame, app, local)
+    last = await app.on_worker(_frame, app, local)
     return {
         "chain": local.name,
         "contract": "0x" + local.contract.hex(),
         "transactions": played.transactions,
-        "block": frame.block,
-        "events": frame.events,
+        "block": last.block,
+        "events": last.events,
         "counts": dict(zip(("BatchMint", "BatchBurn", "BatchTransfer", "Stake", "Unstake"),
-                           frame.counts, strict=True)),
-        "tokens": frame.tokens,
-        "staked": frame.staked,
-        "feasts": frame.days,
+                           last.counts, strict=True)),
+        "tokens": last.tokens,
+        "staked": last.staked,
+        "feasts": last.days,
         "tokensEqualToContract": checked,
         "fingerprint": await app.on_worker(app.store.fingerprint),
-        "leaderboard": frame.leaders,
+        "leaderboard": last.leaders,
     }  # fmt: skip
 
 
