@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 from infra.app import app
 
-app().synth()
+try:
+    made = app()
+except ValueError as error:  # of what the operator chose
+    sys.exit(f"infra: {error}")
+made.synth()

@@ -7,6 +7,7 @@ from pathlib import Path
 import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 
+from infra.acknowledged import acknowledge, checked
 from infra.alarms import alarms
 from infra.dashboard import dashboard
 from infra.data import data
@@ -28,6 +29,7 @@ def app(outdir: str | None = None, build: Path = BUILD) -> cdk.App:
     Without a package of the present sources there are templates, but `cdk deploy` refuses them.
     """
     made = cdk.App(outdir=outdir, analytics_reporting=False)
+    checked(made)
     code = packaged(build)
     for stage in STAGES:
         stacks(made, settings(stage, made.node.try_get_context), code)
@@ -45,7 +47,9 @@ def stacks(of: cdk.App, stage: Settings, code: Path | None) -> None:
     _let_alarms_scale(events, stage, made.scale)
     monitor = _stack(of, stage, "monitor")
     host(monitor, stage, net, lasting, code / MONITOR if code else None)
-    monitor.add_stack_dependency(events, "the monitor sends to the streams from its first minute on")
+    monitor.add_stack_dependency(
+        events, "the monitor sends to the streams from its first minute on"
+    )
     watch = _stack(of, stage, "alarms")
     dashboard(watch, stage, alarms(watch, stage, lasting))
     watch.add_stack_dependency(events, "alarms call the scale function")
@@ -71,4 +75,5 @@ def _stack(of: cdk.App, stage: Settings, name: str) -> cdk.Stack:
     cdk.Tags.of(made).add("service", stage.service)
     cdk.Tags.of(made).add("stage", stage.stage)
     cdk.Tags.of(made).add("component", name)
+    acknowledge(made, name, stage)
     return made

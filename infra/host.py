@@ -75,11 +75,6 @@ def host(stack: Stack, settings: Settings, network: Network, data: Data, code: P
         update_policy=autoscaling.UpdatePolicy.rolling_update(
             max_batch_size=1, min_instances_in_service=0
         ),
-        notifications=[
-            autoscaling.NotificationConfiguration(
-                topic=data.topic, scaling_events=autoscaling.ScalingEvents.ERRORS
-            )
-        ],
     )
 
 
