@@ -33,6 +33,7 @@ from ngu_points.aws.tables import COVERAGE, META, TABLES, creation, table_name
 from ngu_points.demo.node import SimNode
 from ngu_points.engine.coverage import STREAMS, Coverage, digest, of_stream, ready_through
 from ngu_points.engine.events import Events, concat, ids
+from ngu_points.pipeline.interfaces import Position
 
 STAGE, REGION = "staging", "us-east-1"
 PATIENCE = 60.0
@@ -216,6 +217,19 @@ def on_chain(node: SimNode, through: int) -> list[str]:
             at = int(log["logIndex"], 16)
             found.append(f"{block.number}-{log['transactionHash']}-{at}")
     return found
+
+
+def everything(deployment: Deployment, through: int) -> None:
+    """What arrived is the chain's events, each of them, and both streams say so."""
+    found = arrived(deployment)
+    assert found.poison == 0
+    assert ids(found.events) == on_chain(deployment.node, through)
+    assert found.complete_through(0) == through
+    position = deployment.position()
+    assert position
+    block = deployment.node.block(through)
+    assert block
+    assert position.position == Position(through, block.hash, block.timestamp)
 
 
 def wait_for(holds: Callable[[], bool], what: str) -> None:

@@ -8,32 +8,21 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aws.firehose.service import Service, ServiceError
 from aws.firehose.stream import Faults
-from aws.monitored import Deployment, arrived, deployed, followed, on_chain, sent_through
+from aws.monitored import Deployment, arrived, everything, followed, on_chain, sent_through
 from cli.program import busy_chain
 from ngu_points.aws import outbox
 from ngu_points.aws.monitor import BEYOND, Monitor
 from ngu_points.aws.parameters import Sent
 from ngu_points.demo.node import SimNode
 from ngu_points.engine.coverage import BATCH, STAKING
-from ngu_points.engine.events import ids
-from ngu_points.pipeline.interfaces import Position
 
 Make = Callable[..., AbstractContextManager[Deployment]]
-
-
-@pytest.fixture
-def make(emulator_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Deployments on the emulator, each a service of its own."""
-    return lambda node, **more: deployed(
-        node, emulator_url, tmp_path / "state", monkeypatch, **more
-    )
 
 
 @pytest.fixture
@@ -52,19 +41,6 @@ def refusing(service: Service, streams: set[str]) -> None:
         return put(name, data)
 
     service.put_record_batch = answer  # type: ignore[method-assign]
-
-
-def everything(deployment: Deployment, through: int) -> None:
-    """What arrived is the chain's events, each of them, and both streams say so."""
-    found = arrived(deployment)
-    assert found.poison == 0
-    assert ids(found.events) == on_chain(deployment.node, through)
-    assert found.complete_through(0) == through
-    position = deployment.position()
-    assert position
-    block = deployment.node.block(through)
-    assert block
-    assert position.position == Position(through, block.hash, block.timestamp)
 
 
 def test_everything_that_is_sent_is_what_the_chain_has(make: Make, chain: SimNode) -> None:

@@ -112,6 +112,7 @@ class Monitor:
                 await self.until(lambda: not self.outbox.full)
                 if not self.outbox.add(records, end, behind):
                     return
+                self.health.well(NODE)
                 self.changed.set()
                 behind = end
 

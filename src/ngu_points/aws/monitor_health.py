@@ -21,8 +21,8 @@ HOST = "127.0.0.1"
 SETTINGS, NODE, POSITION, REPORT = "settings", "node", "position", "report"
 NEEDED = (SETTINGS, NODE, POSITION)
 """What must have worked once before the monitor is ready."""
-PATIENCE = 60.0
-"""The longest wait between two tries, in seconds."""
+SHORTEST, LONGEST = 1.0, 60.0
+"""Seconds between two tries: at first, and at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ async def patiently(health: Health, part: str, work: Callable[[], Awaitable[T]])
 
     An answer that contradicts itself counts as such: another node or a corrected parameter helps.
     """
-    pause = 1.0
+    pause = SHORTEST
     while True:
         try:
             result = await work()
@@ -87,7 +87,7 @@ async def patiently(health: Health, part: str, work: Callable[[], Awaitable[T]])
             health.well(part)
             return result
         await asyncio.sleep(seconds)
-        pause = min(PATIENCE, 2 * pause)
+        pause = min(LONGEST, 2 * pause)
 
 
 @asynccontextmanager
