@@ -175,7 +175,7 @@ def counted(counters: Row, change: Change) -> Row:
 
 
 def record(dynamo: Dynamo, lease: Lease, step: Step) -> Head:
-    """Write a step down; StoreError if the lease is lost. From then on it will be finished."""
+    """Write a step down; LeaseLostError if the lease is. From then on it will be finished."""
     data = zlib.compress(msgspec.msgpack.encode(step), 6)
     chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)]
     head = Head(step.from_block, step.to_block, lease.fence, len(chunks), step.at)
@@ -189,7 +189,7 @@ def record(dynamo: Dynamo, lease: Lease, step: Step) -> Head:
 
 
 def begin_undo(dynamo: Dynamo, lease: Lease, head: Head) -> None:
-    """Write down that a step is being taken back; StoreError if the lease is lost."""
+    """Write down that a step is being taken back; LeaseLostError if the lease is."""
     undoing = _row(replace(head, undoing=True))
     if not dynamo.put_while(CHANGES, undoing, META, LEASE_KEY, lease.holds):
         raise lost(lease)

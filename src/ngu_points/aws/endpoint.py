@@ -124,13 +124,23 @@ def handle_function_url(
     # Where a body is binary and not flagged as such, each of its bytes has become one character.
     plain = text.startswith(_LATIN_GZIP) and max(text) <= "\xff"
     body = text.encode("latin-1" if plain else "utf-8", "replace")
-    response = handle(Request(payload.get("headers") or {}, body), keys, deliver, now_ms)
+    return _result(handle(Request(payload.get("headers") or {}, body), keys, deliver, now_ms))
+
+
+def _result(response: Response) -> dict[str, Any]:
     return {
         "statusCode": response.status,
         "headers": response.headers,
         "body": response.body.decode(),
         "isBase64Encoded": False,
     }
+
+
+def unavailable(payload: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+    """The answer to a function URL's payload that could not be looked at: try again."""
+    headers = {name.lower(): value for name, value in (payload.get("headers") or {}).items()}
+    trouble = "the access keys cannot be looked up: try again later"
+    return _result(_answer(503, headers.get(ID_HEADER, ""), now_ms, trouble))
 
 
 def handle_transformation(payload: Mapping[str, Any], deliver: Deliver) -> dict[str, Any]:

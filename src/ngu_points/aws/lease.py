@@ -17,6 +17,10 @@ KEY = {"key": "lease"}
 SECONDS = 120
 
 
+class LeaseLostError(StoreError):
+    """Another process has the right to write by now, and goes on from here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A held lease."""
@@ -50,7 +54,7 @@ def acquire(dynamo: Dynamo, owner: str, now: int) -> Lease:
 
 
 def renew(dynamo: Dynamo, lease: Lease, now: int) -> None:
-    """Hold on for another while; StoreError if another has it by now."""
+    """Hold on for another while; LeaseLostError if another has it by now."""
     if not dynamo.update(META, KEY, {"expires": now + SECONDS}, lease.holds):
         raise lost(lease)
 
@@ -60,8 +64,8 @@ def release(dynamo: Dynamo, lease: Lease) -> None:
     dynamo.update(META, KEY, {"expires": 0}, lease.holds)
 
 
-def lost(lease: Lease) -> StoreError:
-    return StoreError(
+def lost(lease: Lease) -> LeaseLostError:
+    return LeaseLostError(
         f"{lease.owner} lost the right to write the tables to another process: it stops here, and"
         " the other one goes on"
     )

@@ -30,12 +30,16 @@ def late_rows(delivery: Delivery, position: int) -> list[Row]:
 
 
 def note(dynamo: Dynamo, stream: str, rows: Iterable[Row], now: int) -> None:
-    """Write down that events may have come after their blocks were processed."""
+    """Write down that events may have come after their blocks were processed.
+
+    A note that is there already stays, with the time when it was made.
+    """
 
     def one(row: Row) -> None:
         at = f"{row['blockNumber']:0{BLOCK_DIGITS}d}#{row['id']}"
         told = {"stream": stream, "id": row["id"], "receivedAt": now}
-        dynamo.put(CHANGES, {"kind": LATE, "at": at, **told})
+        fresh = Where("attribute_not_exists(#kind)", {})
+        dynamo.put(CHANGES, {"kind": LATE, "at": at, **told}, fresh)
 
     dynamo.each(one, rows)
 
@@ -67,7 +71,7 @@ def surfaced(dynamo: Dynamo, position: int) -> dict[str, list[Row]]:
         if row is None or row["processed"] or row["blockNumber"] > position:
             dynamo.delete(CHANGES, {"kind": LATE, "at": told["at"]})
             return None
-        return told["stream"], row | {"receivedAt": told["receivedAt"]}
+        return told["stream"], row
 
     for late in dynamo.each(one, list(noted(dynamo))):
         if late:

@@ -20,7 +20,7 @@ from aws_lambda_powertools import Logger
 from ngu_points.aws import environment as environments
 from ngu_points.aws import metrics, wiring
 from ngu_points.aws.dynamo import Dynamo, Where
-from ngu_points.aws.endpoint import handle_function_url, handle_transformation
+from ngu_points.aws.endpoint import handle_function_url, handle_transformation, unavailable
 from ngu_points.aws.environment import Environment
 from ngu_points.aws.functions.keys import Keys
 from ngu_points.aws.functions.telemetry import logger, publish
@@ -84,7 +84,7 @@ def handler(payload: Mapping[str, Any], context: Any) -> dict[str, Any]:
             answer = handle_function_url(payload, keys, deliver, int(now * 1000))
     except NguError as error:  # of the keys: nothing of the request was looked at
         unit.log.error("no access key can be had", extra={"fields": {"why": str(error)}})
-        return {"statusCode": 503, "headers": {"Content-Type": "application/json"}, "body": "{}"}
+        return unavailable(payload, int(now * 1000))
     if answer["statusCode"] in (400, 401):
         unit.log.warning("refused", extra={"fields": {"status": answer["statusCode"]}})
         publish(unit.env, {metrics.REFUSED: 1}, unit.stream)

@@ -19,6 +19,7 @@ from ngu_points.aws import metrics, wiring
 from ngu_points.aws.dynamo import Dynamo, Where
 from ngu_points.aws.environment import Environment
 from ngu_points.aws.functions.telemetry import logger, publish
+from ngu_points.aws.lease import LeaseLostError
 from ngu_points.aws.tables import META
 from ngu_points.aws.trouble import naming
 from ngu_points.config import rules_of
@@ -51,7 +52,8 @@ class Run:
 def handler(payload: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001
     """Process what is complete; the payload says nothing. Raises what stops it for good.
 
-    While another one processes, or AWS is slow, it ends quietly: it is called again soon.
+    While another one processes, or AWS is slow, it ends quietly: it is called again soon. So it
+    does where another one has taken over, which goes on from there.
     """
     env, log = _unit()
     log.append_keys(request=context.aws_request_id)
@@ -59,7 +61,7 @@ def handler(payload: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa
     try:
         called = f"{context.function_name}#{context.aws_request_id}"
         _work(env, run, called, lambda: context.get_remaining_time_in_millis() / 1000)
-    except TransientError as error:
+    except (TransientError, LeaseLostError) as error:
         run.waits_for = str(error)
     except Exception as error:
         publish(env, _figures(run) | {metrics.JOB_FAILURES: 1})
