@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from ngu_points.aws import sender
+from ngu_points.aws.changes import POSITION_KEY
 from ngu_points.aws.environment import Environment
 from ngu_points.aws.monitor_fork import ForkedBelow, judged
 from ngu_points.aws.monitor_health import NODE, POSITION, Health, patiently
@@ -28,6 +29,7 @@ from ngu_points.aws.parameters import Parameters, Sent
 from ngu_points.aws.records import Origin, write
 from ngu_points.aws.sender import Pace
 from ngu_points.aws.store import Store
+from ngu_points.aws.tables import META
 from ngu_points.aws.trouble import naming
 from ngu_points.chain.reader import Reader
 from ngu_points.engine.coverage import STREAMS, Covered, announce
@@ -194,7 +196,7 @@ class Monitor:
         try:
             if self.seen.head:
                 await asyncio.to_thread(self.store.note_head, self.seen.head)
-            self.seen.watermark = (await asyncio.to_thread(self.store.position)).block
+            self.seen.watermark = await asyncio.to_thread(self._watermark)
         except NguError as error:
             self.seen.watermark = None
             log.warning("processing cannot be seen", extra={"fields": {"why": str(error)}})
@@ -207,6 +209,11 @@ class Monitor:
             self.reported = now
         except NguError as error:
             log.warning("metrics were not published", extra={"fields": {"why": str(error)}})
+
+    def _watermark(self) -> int:
+        """The last processed block; nothing else of the row, whatever version has written it."""
+        row = self.store.dynamo.get(META, POSITION_KEY) or {}
+        return int(row.get("block", self.store.start_block - 1))
 
     async def alarm(self, text: str) -> None:
         """Tell whoever has to act; the alarms tell too, so trouble with it is only logged."""
