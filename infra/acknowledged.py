@@ -12,6 +12,7 @@ from ngu_points.aws.archive import PREFIX as SEGMENTS
 from ngu_points.aws.saved import BACKUP, FAILED
 from ngu_points.aws.tables import BATCH_EVENTS, STAKING_EVENTS
 
+LOGS = "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group"
 FUNCTIONS = ("persist-batch", "persist-staking", "process", "jobs", "scale")
 
 
@@ -46,6 +47,10 @@ def _meant(name: str, settings: Settings) -> Iterator[tuple[str, str]]:
             " one namespace",
         )
         yield (
+            f"IAM5[Resource::{LOGS}:/{settings.service}/{settings.stage}/monitor:log-stream:*]",
+            "CloudWatch's agent names its log stream after the machine",
+        )
+        yield (
             "AS3",
             "A machine that is replaced shows in the heartbeat alarm, which tells the topic",
         )
@@ -53,10 +58,11 @@ def _meant(name: str, settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _wildcards(settings: Settings) -> Iterator[tuple[str, str]]:
     """Resources that end in *, as the rule writes them."""
-    logs = "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:/aws/lambda"
     for function in FUNCTIONS:
-        arn = f"{logs}/{settings.name(function)}:log-stream:*"
+        arn = f"{LOGS}:/aws/lambda/{settings.name(function)}:log-stream:*"
         yield arn, "Lambda names its log streams itself, in a group of the function's own"
+    alarms = "arn:<AWS::Partition>:cloudwatch:<AWS::Region>:<AWS::AccountId>:alarm"
+    yield f"{alarms}:{settings.name('*')}", "The scale function asks for the stage's own alarms"
     bucket = f"arn:<AWS::Partition>:s3:::{settings.name('archive')}-<AWS::AccountId>-<AWS::Region>"
     yield f"{bucket}/{SEGMENTS}*", "Segments are named after the blocks in them"
     for table in (BATCH_EVENTS, STAKING_EVENTS):

@@ -31,7 +31,7 @@ class Watch:
     """One alarm: it goes off when `what` is above (or, if `below`, under) a threshold.
 
     In `of` of the last `last` periods. `silent` says that no data is as bad. One that `scales`
-    calls the scale function too.
+    calls the scale function too, when it goes off and when it is over.
     """
 
     name: str
@@ -64,6 +64,7 @@ def alarms(stack: Stack, settings: Settings, data: Data) -> list[cloudwatch.Alar
         alarm.add_ok_action(tell)
         if watch.scales:
             alarm.add_alarm_action(scale)
+            alarm.add_ok_action(scale)
         made.append(alarm)
     return made
 

@@ -66,7 +66,7 @@ def _let_alarms_scale(stack: cdk.Stack, stage: Settings, scale: lambda_.Function
         function_name=scale.function_arn,
         principal="lambda.alarms.cloudwatch.amazonaws.com",
         source_account=cdk.Aws.ACCOUNT_ID,
-        source_arn=Arns(stack, stage).of("cloudwatch", f"alarm:{stage.name('*')}"),
+        source_arn=Arns(stack, stage).alarms(),
     )
 
 

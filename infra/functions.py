@@ -15,7 +15,8 @@ from aws_cdk import aws_sqs as sqs
 from infra import permissions
 from infra.data import Data, bucket_name
 from infra.package import SOURCE
-from infra.roles import Arns, May, Outside, policy
+from infra.permissions import May
+from infra.roles import Arns, Outside, policy
 from infra.settings import Settings
 from ngu_points.aws.tables import BATCH_EVENTS, STAKING_EVENTS
 from ngu_points.engine.coverage import STREAMS
@@ -102,7 +103,7 @@ def functions(stack: Stack, settings: Settings, data: Data, code: Path | None) -
         urls,
         _function(parts, "process", PROCESS, permissions.PROCESS),
         _function(parts, "jobs", JOBS, permissions.JOBS),
-        _function(parts, "scale", SCALE, permissions.SCALE),
+        _function(parts, "scale", SCALE, permissions.SCALE, _limits(settings)),
     )
 
 
@@ -115,6 +116,15 @@ def _persist(parts: _Parts, stream: str, data: Data) -> lambda_.Function:
         "ACCESS_KEY_SECRET": data.secret.secret_arn,
     }
     return _function(parts, f"persist-{stream}", PERSIST, permissions.persist(stream), told)
+
+
+def _limits(settings: Settings) -> dict[str, str]:
+    """How far the scale function may go."""
+    return {
+        "PROCESS_FUNCTION": settings.name("process"),
+        "WRITE_UNITS_MAX": str(settings.most_writes),
+        "PROCESS_MEMORY_MAX": str(settings.most_memory),
+    }
 
 
 def _function(

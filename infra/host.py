@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from aws_cdk import Aws, Stack
+from aws_cdk import Aws, RemovalPolicy, Stack
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as assets
 
 from infra import permissions
 from infra.data import Data
-from infra.functions import environment, outside
+from infra.functions import environment, outside, retention
 from infra.network import Network
 from infra.package import HOST
 from infra.roles import Arns, policy
@@ -88,7 +90,17 @@ def _role(stack: Stack, settings: Settings, data: Data, shipped: assets.Asset) -
             ],
         ),
     ]
-    does = policy(permissions.MONITOR, Arns(stack, settings), outside(data))
+    group = logs.LogGroup(
+        stack,
+        "Log",
+        log_group_name=log_group(settings),
+        retention=retention(settings),
+        removal_policy=RemovalPolicy.DESTROY,
+    )
+    does = policy(permissions.MONITOR, Arns(stack, settings), outside(data), log_group(settings))
+    agent.append(
+        iam.PolicyStatement(actions=["logs:DescribeLogStreams"], resources=[group.log_group_arn])
+    )
     return iam.Role(
         stack,
         "Role",
@@ -113,6 +125,47 @@ def _first_start(settings: Settings, data: Data, shipped: assets.Asset) -> ec2.U
         *lines,
         "END",
         "chmod 0640 /etc/ngu/monitor.env",
+        *_write_log(),
         "sh /opt/ngu/package/install.sh",
+        *_ship_log(log_group(settings)),
     )
     return made
+
+
+def log_group(settings: Settings) -> str:
+    """Where the monitor's log goes, so that it outlives the machine."""
+    return f"/{settings.service}/{settings.stage}/monitor"
+
+
+LOG_FILE = "/var/log/ngu-monitor.log"
+LOG_UNIT = f"""
+[Unit]
+Description=The event monitor's journal as a file, for CloudWatch
+[Service]
+ExecStart=/bin/sh -c 'exec journalctl -u ngu-monitor -f -n 0 -o cat >> {LOG_FILE}'
+Restart=always
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _write_log() -> list[str]:
+    """CloudWatch's agent reads no journal: a small unit writes the monitor's part to a file."""
+    rotation = f"{LOG_FILE} {{ size 50M\n rotate 2\n copytruncate\n }}\n"
+    return [
+        f"cat > /etc/systemd/system/ngu-monitor-log.service <<'END'{LOG_UNIT}END",
+        "systemctl daemon-reload",
+        "systemctl enable --now ngu-monitor-log",
+        f"printf '%b' '{json.dumps(rotation)[1:-1]}' > /etc/logrotate.d/ngu-monitor",
+    ]
+
+
+def _ship_log(group: str) -> list[str]:
+    one = {"file_path": LOG_FILE, "log_group_name": group, "log_stream_name": "{instance_id}"}
+    agent = {"logs": {"logs_collected": {"files": {"collect_list": [one]}}}}
+    control = "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl"
+    return [
+        "dnf install -y amazon-cloudwatch-agent logrotate",
+        f"printf '%s' '{json.dumps(agent)}' > /etc/ngu/logs.json",
+        f"{control} -a fetch-config -m ec2 -s -c file:/etc/ngu/logs.json",
+    ]

@@ -1,8 +1,10 @@
-"""What each part may do, in the short names of `roles`; no more than its code does."""
+"""What each part may do: no more than its code does. Tests compare both, in both directions."""
 
 from __future__ import annotations
 
-from infra.roles import May
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
 from ngu_points.aws.archive import PREFIX as SEGMENTS
 from ngu_points.aws.metrics import NAMESPACE
 from ngu_points.aws.parameters import POSITION, RPC, SETTINGS
@@ -23,6 +25,37 @@ from ngu_points.aws.tables import (
     TOKENS,
     TYPE_BLOCK,
 )
+
+TABLE_ACTIONS = {
+    "get": "GetItem",
+    "many": "BatchGetItem",
+    "put": "PutItem",
+    "update": "UpdateItem",
+    "delete": "DeleteItem",
+    "check": "ConditionCheckItem",
+    "query": "Query",
+    "scan": "Scan",
+    "describe": "DescribeTable",
+    "scale": "UpdateTable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class May:
+    """What a role may do. Tables and indexes ("table/Index") by verbs, objects by prefix."""
+
+    tables: Mapping[str, str] = field(default_factory=dict)
+    objects: Mapping[str, str] = field(default_factory=dict)  # of the bucket
+    lists: Sequence[str] = ()  # prefixes of the bucket
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    functions: Mapping[str, str] = field(default_factory=dict)
+    streams: Sequence[str] = ()  # into which it puts
+    dead_letters: Sequence[str] = ()  # queues that its failures go to
+    tells: bool = False  # the error topic
+    key: bool = False  # reads the access key of deliveries
+    metrics: str = ""  # the namespace in which it publishes
+    alarms: bool = False  # asks for the states of the stage's alarms
+
 
 EVENT_TABLES = {"batch": BATCH_EVENTS, "staking": STAKING_EVENTS}
 
@@ -89,9 +122,12 @@ JOBS = May(
 )
 
 SCALE = May(
-    tables={table.name: "describe scale" for table in TABLES},
+    tables={table.name: "describe scale" for table in TABLES}
+    | {META: "describe scale get put delete"},
     functions={"process": "GetFunctionConfiguration UpdateFunctionConfiguration"},
     dead_letters=("scale-failed",),
+    tells=True,
+    alarms=True,
 )
 
 MONITOR = May(

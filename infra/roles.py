@@ -1,49 +1,17 @@
-"""Roles: what each part may do, and nothing else.
-
-The tables here say it in short names; tests compare them with the calls that the code makes.
-"""
+"""Policies out of what `permissions` says in short names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from aws_cdk import Aws, Stack
 from aws_cdk import aws_iam as iam
 
 from infra.data import bucket_name
+from infra.permissions import TABLE_ACTIONS, May
 from infra.settings import Settings
 from ngu_points.aws.tables import KEYS
-
-TABLE_ACTIONS = {
-    "get": "GetItem",
-    "many": "BatchGetItem",
-    "put": "PutItem",
-    "update": "UpdateItem",
-    "delete": "DeleteItem",
-    "check": "ConditionCheckItem",
-    "query": "Query",
-    "scan": "Scan",
-    "describe": "DescribeTable",
-    "scale": "UpdateTable",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class May:
-    """What a role may do. Tables and indexes ("table/Index") by verbs, objects by prefix."""
-
-    tables: Mapping[str, str] = field(default_factory=dict)
-    objects: Mapping[str, str] = field(default_factory=dict)  # of the bucket
-    lists: Sequence[str] = ()  # prefixes of the bucket
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    functions: Mapping[str, str] = field(default_factory=dict)
-    streams: Sequence[str] = ()  # into which it puts
-    dead_letters: Sequence[str] = ()  # queues that its failures go to
-    tells: bool = False  # the error topic
-    key: bool = False  # reads the access key of deliveries
-    metrics: str = ""  # the namespace in which it publishes
-    log: bool = True  # writes to a log group of its own name
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +54,10 @@ class Arns:
     def parameter(self, name: str) -> str:
         return self.of("ssm", f"parameter{self._settings.parameters}/{name}")
 
+    def alarms(self) -> str:
+        """Of all alarms of the stage."""
+        return self.of("cloudwatch", f"alarm:{self._settings.name('*')}")
+
     def log(self, group: str) -> str:
         """Of the streams of a log group."""
         return self.of("logs", f"log-group:{group}:log-stream:*")
@@ -114,10 +86,12 @@ def policy(may: May, arns: Arns, outside: Outside, log_group: str = "") -> iam.P
         found.append(_allow("kms:Decrypt kms:GenerateDataKey", [outside.topic_key]))
     if may.key:
         found.append(_allow("secretsmanager:GetSecretValue", [outside.secret]))
+    if may.alarms:
+        found.append(_allow("cloudwatch:DescribeAlarms", [arns.alarms()]))
     if may.metrics:
         only = {"StringEquals": {"cloudwatch:namespace": may.metrics}}
         found.append(_allow("cloudwatch:PutMetricData", ["*"], only))
-    if may.log and log_group:
+    if log_group:
         found.append(_allow("logs:CreateLogStream logs:PutLogEvents", [arns.log(log_group)]))
     return iam.PolicyDocument(statements=found)
 

@@ -16,6 +16,10 @@ from ngu_points.pipeline.schedule import JOBS
 
 MISSED = "missed-schedules"
 MINUTE, HOUR = 60, 3_600
+OTHERS: tuple[tuple[str, int, str, dict[str, str]], ...] = (
+    ("process", MINUTE, "process", {}),  # should persist not have told it
+    ("scale", 5 * MINUTE, "scale", {}),  # another notch, or back to normal
+)
 
 
 def cron(every: int) -> str:
@@ -37,7 +41,7 @@ def schedules(stack: Stack, settings: Settings) -> None:
     group = scheduler.CfnScheduleGroup(stack, "Schedules", name=settings.name("schedules"))
     role = _role(stack, arns)
     calls = [(f"job-{job.name}", job.every, "jobs", {"job": job.name}) for job in JOBS]
-    for name, every, function, payload in [*calls, ("process", MINUTE, "process", {})]:
+    for name, every, function, payload in [*calls, *OTHERS]:
         made = scheduler.CfnSchedule(
             stack,
             f"schedule-{name}",
@@ -64,14 +68,14 @@ def _role(stack: Stack, arns: Arns) -> iam.Role:
     may = [
         iam.PolicyStatement(
             actions=["lambda:InvokeFunction"],
-            resources=[arns.function("jobs"), arns.function("process")],
+            resources=[arns.function(name) for name in ("jobs", "process", "scale")],
         ),
         iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[arns.queue(MISSED)]),
     ]
     return iam.Role(
         stack,
         "schedules-role",
-        description="Calls jobs and process when it is time",
+        description="Calls functions when it is time",
         assumed_by=iam.ServicePrincipal(
             "scheduler.amazonaws.com",
             conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},

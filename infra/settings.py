@@ -25,6 +25,8 @@ class Settings:
     backup_days: int  # Firehose's copies of all records
     failed_days: int  # what could not be delivered
     writes: Mapping[str, int]  # write units a second at most, by table
+    most_writes: int  # how far the scale function may raise them
+    most_memory: int  # MB, of the process function
     buffer_mb: int
     buffer_seconds: int
     encoding: str  # of Firehose's requests: GZIP or NONE
@@ -66,6 +68,8 @@ def settings(stage: Stage, given: Callable[[str], Any]) -> Settings:
         backup_days=400 if prod else 30,
         failed_days=400 if prod else 90,
         writes=WRITES,
+        most_writes=_within(given, "mostWrites", 10_000, max(WRITES.values()), 40_000),
+        most_memory=_within(given, "mostMemory", 3_008, 1_769, 10_240),
         buffer_mb=_within(given, "bufferMb", 1, 1, 64),
         buffer_seconds=_within(given, "bufferSeconds", 60, 0, 900),
         encoding=_one_of(given, "contentEncoding", ("GZIP", "NONE")),
