@@ -19,6 +19,7 @@ from ngu_points.chain.reader import Reader, checked_chain, first_block
 from ngu_points.config import Config, contract_of, finality_of, rules_of
 from ngu_points.embedded import jobs
 from ngu_points.embedded.buffer import Buffer
+from ngu_points.embedded.bulk import Bulk
 from ngu_points.embedded.client import client
 from ngu_points.embedded.database import naming_errors, writer_lock
 from ngu_points.embedded.history import History
@@ -30,7 +31,7 @@ from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import StoreError, TransientError, UsageError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.monitor import Forked, cover, first_common
-from ngu_points.pipeline.process import ingest, process
+from ngu_points.pipeline.process import Step, process
 from ngu_points.pipeline.segments import Identity
 
 log = logging.getLogger("ngu")
@@ -67,6 +68,7 @@ class App:
         self.history = history
         self.reader = reader
         self.buffer = Buffer()
+        self.bulk = Bulk(store, history)
         self.progress = Progress()
         self.now: Callable[[], float] = time.time
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -121,6 +123,7 @@ class App:
         finally:
             await self._flush()
             await self._settled()
+        await self.on_worker(self.bulk.settle)
 
     def _read_through(self) -> Position:
         """The last block up to which both streams have been announced without a gap."""
@@ -133,9 +136,12 @@ class App:
 
     async def _take(self, covered: Covered) -> None:
         self._sequence += 1
-        self.buffer.add(announce(covered, self._sequence), time.monotonic())
+        now = time.monotonic()
+        self.buffer.add(announce(covered, self._sequence), now)
         writing = self._flushing is not None and not self._flushing.done()
-        if self.buffer.full or (self.buffer.due(time.monotonic()) and not writing):
+        old = self.bulk.is_old(covered.timestamp, covered.to_block, int(self.now()))
+        due = self.buffer.late(now) if old else self.buffer.due(now)
+        if self.buffer.full or (due and not writing):
             await self._flush()
 
     async def _flush(self) -> None:
@@ -160,16 +166,16 @@ class App:
     # On the worker thread -----------------------------------------------------------------
 
     def _ingest(self, deliveries: Any) -> None:
-        for step in ingest(self.store, deliveries, self.rules, int(self.now())):
+        for step in self.bulk.ingest(deliveries, self.rules, int(self.now())):
             self._stepped(step)
 
     def _backlog(self, head: Head) -> None:
         self.store.note_head(head)
         while step := process(self.store, self.rules, int(self.now())):
+            self.history.add(step.events)
             self._stepped(step)
 
-    def _stepped(self, step: Any) -> None:
-        self.history.add(step.events)
+    def _stepped(self, step: Step) -> None:
         self.progress.block = step.position.block
         self.progress.events += len(step.events)
         self.progress.anomalies += step.anomalies

@@ -31,9 +31,11 @@ class Buffer:
 
     def due(self, now: float) -> bool:
         """Whether either limit is reached."""
-        return self.bytes >= self.size or (
-            self.since is not None and now - self.since >= self.interval
-        )
+        return self.bytes >= self.size or self.late(now)
+
+    def late(self, now: float) -> bool:
+        """Whether something has been held for the interval."""
+        return self.since is not None and now - self.since >= self.interval
 
     @property
     def full(self) -> bool:

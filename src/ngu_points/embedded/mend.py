@@ -15,7 +15,7 @@ import numpy as np
 from ngu_points.chain.decode import Decoded
 from ngu_points.embedded.archive import read_segment, write_segment
 from ngu_points.embedded.history import History
-from ngu_points.embedded.rebuild import fold_all
+from ngu_points.embedded.rebuild import fold_all, shown_fingerprint
 from ngu_points.embedded.retractions import remember, settle
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered, announce
@@ -42,7 +42,7 @@ def mend(
     that it changes are listed (see `retractions`).
     """
     store, lost = history.store, lost or {}
-    before = store.fingerprint()
+    before = shown_fingerprint(store)
     first = min([*true, *(c.from_block for c in lost.values())])
     revised = [
         (segment, *_revise(history, segment, lost.get(segment.name), true))

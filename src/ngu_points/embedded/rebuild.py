@@ -95,7 +95,7 @@ def rebuild(
     with kept(store, not dry):
         recovered = store.meta("position") is None and _recovered(store, history.folder, now)
         changed = store.meta("fold") != rules.fold_key()
-        before = None if changed or recovered else _fingerprint(store)
+        before = None if changed or recovered else shown_fingerprint(store)
         if before is not None:
             remember(store, int(store.meta("start_block", 0)), "rebuild", now)
         fold_all(store, history, rules, now, seen)
@@ -155,8 +155,8 @@ def fold_all(
         )
 
 
-def _fingerprint(store: Store) -> str | None:
-    """None where the stored state is too damaged to have one."""
+def shown_fingerprint(store: Store) -> str | None:
+    """None where the stored state, or the archive that it is folded on from, is damaged."""
     try:
         return store.fingerprint()
     except StoreError:

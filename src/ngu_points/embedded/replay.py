@@ -17,6 +17,7 @@ from ngu_points.embedded.certify import (
     note,
 )
 from ngu_points.embedded.mend import Truth, mend
+from ngu_points.embedded.rebuild import shown_fingerprint
 from ngu_points.embedded.repair import note_damage
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import empty
@@ -50,7 +51,8 @@ async def replay(
     shown = [described(f, history.between(f.block, f.block)) for f in found.differences[:LISTED]]
     report = found.summary() | {"differences": shown, "dryRun": dry, "repaired": 0}
     report |= {"lostSegments": sorted(lost), "notRemade": unsure, "stillDiffering": []}
-    report |= {"notCovered": missing, "fingerprint": await app.on_worker(app.store.fingerprint)}
+    mark = await app.on_worker(shown_fingerprint, app.store)
+    report |= {"notCovered": missing, "fingerprint": mark}
     if not dry:
         report |= await _repair(app, found, true, lost, now)
         report["metrics"] = await app.on_worker(jobs.publish, history, now)

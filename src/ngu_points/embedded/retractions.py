@@ -19,6 +19,7 @@ from ngu_points.embedded.store import Store
 from ngu_points.engine.events import blobs
 from ngu_points.engine.facts import shown as written
 from ngu_points.engine.rules import DAY, Rules
+from ngu_points.errors import StoreError
 from ngu_points.pipeline.pack import pack, unpack
 from ngu_points.pipeline.query import View
 
@@ -60,7 +61,11 @@ def remember(store: Store, block: int, why: str, now: int) -> None:
     position = store.position()
     if position.block < block or store.meta("position") is None:
         return
-    view = View.of(store.state(), store.rules)
+    store.feasts.expect(block, store.final, why, now)
+    try:
+        view = View.of(store.state(), store.rules)
+    except StoreError:  # it cannot be read, so nothing of it is shown
+        return
     numerators, denominator = view.points()
     head = json.dumps({"rates": _rates(store.rules), "denominator": str(denominator)})
     totals = {"head": np.frombuffer(head.encode(), np.uint8),
@@ -70,7 +75,6 @@ def remember(store: Store, block: int, why: str, now: int) -> None:
         (now, why, block, position.block, position.timestamp, pack(totals)),
     )
     store.db.execute(f"DELETE FROM shown WHERE id <= (SELECT max(id) FROM shown) - {PENDING}")
-    store.feasts.expect(block, store.final, why, now)
 
 
 def _rates(rules: Rules) -> list[Any]:

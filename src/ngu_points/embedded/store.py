@@ -11,13 +11,13 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ngu_points.embedded import rows, strays
+from ngu_points.embedded import strays, tables
+from ngu_points.embedded.archive import read_segment
 from ngu_points.embedded.database import (
     BUSY_TIMEOUT,
     archive_of,
@@ -30,15 +30,14 @@ from ngu_points.embedded.queue import Queue
 from ngu_points.embedded.undo import image_of, restored
 from ngu_points.engine import invariants
 from ngu_points.engine.coverage import Coverage, Covered, Delivery, Head
-from ngu_points.engine.events import U8, Events, Ints, blobs
-from ngu_points.engine.fingerprint import fingerprint, words
+from ngu_points.engine.events import U8, Events, Ints
+from ngu_points.engine.fingerprint import fingerprint
 from ngu_points.engine.hot import Hot, Part
 from ngu_points.engine.rules import Rules
-from ngu_points.engine.runs import Runs
-from ngu_points.engine.state import State, Wallets, no_wallets
+from ngu_points.engine.state import State
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Change, Position
-from ngu_points.pipeline.query import Refolded
+from ngu_points.pipeline.query import Refolded, refold
 from ngu_points.pipeline.segments import Identity, Segment
 
 
@@ -53,6 +52,7 @@ class Store:
         self.feasts = Feasts(db)
         self.rules = rules
         self._hot: Hot | None = None
+        self._rows: State | None = None  # what the rows say, where they are behind
         self._meta: dict[str, Any] = {}
         self.reload()
         self.final = int(self.meta("final", -1))  # the newest final block, as far as is known
@@ -154,36 +154,25 @@ class Store:
         with naming_damage(self.path):
             stored = self.db.execute("SELECT key, value FROM meta").fetchall()
             self._meta = {key: json.loads(value) for key, value in stored}
-        self._hot = None
+        self._hot, self._rows = None, None
 
     @property
     def hot(self) -> Hot:
         if self._hot is None:
             with naming_damage(self.path):
-                state = self._load_state()
+                at = self._meta.get("rows", self._meta.get("position", {}))
+                state = tables.load_state(self.db, self.rules, at)
                 invariants.check(state, self.rules)
             self._hot = Hot(state, self.rules)
+            if "rows" in self._meta:
+                self._rows = state
+                refold(self.rules, self._archived_beyond(state.block), self._hot)
         return self._hot
 
-    def _load_state(self) -> State:
-        blank = no_wallets(self.rules, np.zeros((0, 20), np.uint8))
-        found = self.db.execute(f"SELECT {rows.WALLET_COLUMNS} FROM points").fetchall()
-        wallets = rows.wallets_of(found, blank)
-        if wallets.facts.shape[:2] != blank.facts.shape[:2]:
-            self.check_rules()
-        number: dict[bytes | None, int] = {a: i for i, a in enumerate(blobs(wallets.address))}
-        number[None] = -1
-        found = self.db.execute(f"SELECT {rows.RUN_COLUMNS} FROM tokens ORDER BY first").fetchall()
-        at = self._meta.get("position", {})
-        return State(
-            rows.runs_of(found, number),
-            wallets,
-            at.get("block", -1),
-            at.get("timestamp", 0),
-            at.get("day"),
-            at.get("carry", 0),
-            at.get("contribution", 0),
-        )
+    def _archived_beyond(self, block: int) -> Iterator[Covered]:
+        for segment in self.segments():
+            if segment.to_block > block:
+                yield read_segment(self.archive / segment.name)
 
     # Events -------------------------------------------------------------------------------
 
@@ -220,6 +209,7 @@ class Store:
 
     def apply(self, change: Change, now: int) -> None:
         """Write a step: rows as absolute values, then the position."""
+        self.write_rows()
         before, after = change.before.state, change.after.state
         previous = self.position().block
         if change.position.block > self.final:
@@ -228,14 +218,42 @@ class Store:
                 "INSERT OR REPLACE INTO changes VALUES (?, ?, ?)",
                 (change.position.block, previous + 1, image),
             )
-        self._write_runs(before, after)
-        self._write_wallets(before.wallets, after.wallets)
+        tables.write_changes(self.db, before, after)
         days, block = change.after.days, change.position.block
         self.feasts.write(days, after.wallets.address, [block] * len(days))
         self.queue.mark(change, previous, now)
         self._count(change)
         self.set_position(change.position, after)
         self.hot.put(change.before, after)
+
+    def leave_rows(self) -> None:
+        """Let the rows of tokens and wallets stay where they are; inside a commit."""
+        if "rows" not in self._meta:
+            self._rows = self.hot.kept()
+            self.set_meta("rows", self._meta.get("position", {}))
+
+    def apply_archived(self, again: Refolded, counters: dict[str, int], position: Position) -> None:
+        """Write a step that the archive holds, after `leave_rows`; inside a commit.
+
+        `again` was folded in place on `hot`. Whoever opens the store before `write_rows` folds the
+        archive on from where the rows stand.
+        """
+        self.feasts.write(again.days, again.hot.state.wallets.address, again.closed)
+        self.queue.note(again.notes, again.uncertain.items())
+        self.set_meta("counters", counters)
+        self.set_position(position, again.hot.state)
+
+    def write_rows(self) -> None:
+        """Bring the rows of tokens and wallets up to the position."""
+        if "rows" not in self._meta:
+            return
+        after, before = self.hot.state, self._rows
+        assert before is not None, "what the rows say is known since the state was loaded"
+        with self.commit():
+            tables.write_changes(self.db, before, after)
+            self.db.execute("DELETE FROM meta WHERE key = 'rows'")
+            del self._meta["rows"]
+        self._rows = None
 
     def set_position(self, position: Position, state: State) -> None:
         """Note how far the state is; inside a commit."""
@@ -246,31 +264,6 @@ class Store:
             "timestamp": position.timestamp,
         }
         self.set_meta("position", at | feast)
-
-    def _write_runs(self, before: State, after: State) -> None:
-        old, new = before.runs, after.runs
-        gone = np.flatnonzero(~np.isin(old.first, new.first))
-        changed = np.flatnonzero(~_same_runs(old, new))
-        self.db.executemany(
-            "DELETE FROM tokens WHERE first = ?", zip(blobs(words(old.first[gone])), strict=True)
-        )
-        self.db.executemany(
-            f"REPLACE INTO tokens ({rows.RUN_COLUMNS}) VALUES (?,?,?,?,?,?)",
-            rows.run_rows(new.take(changed), after.wallets.address),
-        )
-
-    def _write_wallets(self, old: Wallets, new: Wallets) -> None:
-        differs = np.zeros(len(new), np.bool_)
-        for f in fields(Wallets)[1:]:
-            change = getattr(old, f.name) != getattr(new, f.name)
-            differs |= change.any(axis=(0, 1)) if f.name == "facts" else change
-        self.write_wallets(new.take(np.flatnonzero(differs)))
-
-    def write_wallets(self, wallets: Wallets) -> None:
-        self.db.executemany(
-            f"REPLACE INTO points ({rows.WALLET_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-            rows.wallet_rows(wallets),
-        )
 
     def _count(self, change: Change) -> None:
         counters = dict(self._meta.get("counters") or {})
@@ -372,7 +365,12 @@ class Store:
         )
 
     def sealable(self, final: int) -> int:
-        """The last block that may be archived: final, and behind every step that may be undone."""
+        """The last block that may be archived: final, and behind every step that may be undone.
+
+        A copy's archive is that of what it is a copy of: it grows there, not here.
+        """
+        if self.meta("copy"):
+            return self.archived()
         found = self.db.execute(
             "SELECT min(fromBlock) FROM changes WHERE toBlock > ?", (final,)
         ).fetchone()[0]
@@ -457,20 +455,10 @@ class Store:
             self.queue.note(again.notes, again.uncertain.items())
             self.set_meta("counters", counters)
             blank = State(state.runs.take(slice(0, 0)), state.wallets.take(slice(0, 0)))
-            self._write_runs(blank, state)
-            self.write_wallets(state.wallets)
+            tables.write_changes(self.db, blank, state)
+            self.db.execute("DELETE FROM meta WHERE key = 'rows'")
+            self._meta.pop("rows", None)
             self.feasts.write(again.days, state.wallets.address, again.closed)
             self.set_meta("fold", self.rules.fold_key())
             self.set_position(position, state)
         self._hot = None
-
-
-def _same_runs(old: Runs, new: Runs) -> Any:
-    """Which of the new runs were there before, unchanged."""
-    if not len(old) or not len(new):
-        return np.zeros(len(new), np.bool_)
-    at = np.minimum(np.searchsorted(old.first, new.first), len(old) - 1)
-    same = np.ones(len(new), np.bool_)
-    for f in fields(Runs):
-        same &= getattr(old, f.name)[at] == getattr(new, f.name)
-    return same

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ngu_points.embedded import rows
+from ngu_points.embedded import tables
 from ngu_points.engine.events import blobs
 from ngu_points.engine.fingerprint import words
 from ngu_points.engine.runs import Runs
@@ -48,11 +48,8 @@ def restored(store: Store, image: bytes, block: int) -> None:
     db.executemany(
         "DELETE FROM tokens WHERE first = ?", zip(blobs(arrays["new_first"]), strict=True)
     )
-    db.executemany(
-        f"REPLACE INTO tokens ({rows.RUN_COLUMNS}) VALUES (?,?,?,?,?,?)",
-        rows.run_rows(runs, wallets.address),
-    )
-    store.write_wallets(wallets)
+    tables.write_runs(db, runs, np.arange(len(runs)), wallets.address)
+    tables.write_wallets(db, wallets, np.arange(len(wallets)))
     new = wallets.address[wallets.updated == 0]  # nothing had happened to them before
     db.executemany("DELETE FROM points WHERE wallet = ?", zip(blobs(new), strict=True))
     db.executemany("DELETE FROM feast_pool WHERE day = ?", [(day,) for day in head["days"]])

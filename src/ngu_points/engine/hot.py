@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ngu_points.engine.events import I64, U8, Ints, blobs
+from ngu_points.engine.events import I64, U8, Ints
 from ngu_points.engine.facts import narrow
+from ngu_points.engine.numbers import Numbers
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.engine.runs import NOBODY, distinct, splice, touched
 from ngu_points.engine.state import State, Wallets, no_wallets
@@ -35,31 +36,45 @@ class Origin:
 
 
 class Hot:
-    """The state of the last commit. `replace` swaps in the next one."""
+    """The state of the last commit; `put` makes it the next one, in place.
+
+    Columns of wallets have room to grow, so that a step costs what it touches. A `state` that was
+    looked at before changes with them: `kept` is one that does not.
+    """
 
     def __init__(self, state: State, rules: Rules) -> None:
-        self.state = state
         self.rules = rules
-        self.number = {a: i for i, a in enumerate(blobs(state.wallets.address))}
+        self.numbers = Numbers(state.wallets.address)
+        self._room: dict[str, Any] = {
+            f.name: getattr(state.wallets, f.name).copy() for f in fields(Wallets)
+        }
+        self.state = replace(state, wallets=self._wallets(len(state.wallets)))
+
+    def kept(self) -> State:
+        """The state as it is now, for good."""
+        wallets = self.state.wallets
+        columns = {f.name: getattr(wallets, f.name).copy() for f in fields(Wallets)}
+        return replace(self.state, wallets=Wallets(**columns))
 
     def take(self, first: Ints, end: Ints, address: U8, timestamp: int) -> Part:
         """The part that events on the ranges and wallets touch (see `Store.load`)."""
         state, wallets = self.state, self.state.wallets
         rows = touched(state.runs, first, end)
         runs = state.runs.take(rows)
-        named = np.array([self.number.get(a, -1) for a in blobs(address)], np.int64)
+        named = self.numbers.find(address)
         also = [runs.owner, runs.staker]
         if state.day is not None and timestamp // DAY > state.day:
             also.append(np.flatnonzero((wallets.stake_weight != 0) | (wallets.day_seconds != 0)))
+        lane = np.full(len(wallets) + 1, NOBODY, np.int64)
+        known = np.flatnonzero(named >= 0)
+        lane[named[known]] = known
         others = distinct(np.concatenate(also))
-        others = others[~np.isin(others, named)]
-        numbers = np.concatenate([named, others[others >= 0]])
-        lane = np.empty(len(wallets) + 1, np.int64)
-        lane[NOBODY] = NOBODY
-        lane[numbers[numbers >= 0]] = np.flatnonzero(numbers >= 0)
+        others = others[(others >= 0) & (lane[others] == NOBODY)]
+        lane[others] = len(named) + np.arange(len(others))
+        numbers = np.concatenate([named, others])
         part = State(
             replace(runs, owner=lane[runs.owner], staker=lane[runs.staker]),
-            self._wallets(numbers, address),
+            self._some(numbers, address),
             state.block,
             state.timestamp,
             state.day,
@@ -68,50 +83,57 @@ class Hot:
         )
         return Part(part, Origin(rows, numbers))
 
-    def _wallets(self, numbers: I64, address: U8) -> Wallets:
+    def _some(self, numbers: I64, address: U8) -> Wallets:
+        """The wallets of these numbers, and blank ones for those that are -1."""
         new = no_wallets(self.rules, address)
         if not len(self.state.wallets):
             return new
-        known = self.state.wallets.take(np.maximum(numbers, 0))
+        some = self.state.wallets.take(np.maximum(numbers, 0))
         fresh = np.flatnonzero(numbers < 0)
-        known.address[fresh] = address[fresh]
-        columns: dict[str, Any] = {"address": known.address}
+        some.address[fresh] = address[fresh]
         for f in fields(Wallets)[1:]:
-            column = getattr(known, f.name)
-            column[..., fresh] = getattr(new, f.name)[..., fresh]
-            columns[f.name] = column
-        return Wallets(**columns)
+            getattr(some, f.name)[..., fresh] = getattr(new, f.name)[..., fresh]
+        return some
 
     def put(self, part: Part, after: State) -> I64:
         """Make the part's state after a step the whole's; the numbers of its wallets."""
         origin: Origin = part.origin
         numbers = origin.wallets.copy()
         fresh = np.flatnonzero(numbers < 0)
+        count = len(self.state.wallets) + len(fresh)
         numbers[fresh] = len(self.state.wallets) + np.arange(len(fresh))
-        for row, a in zip(fresh, blobs(after.wallets.address[fresh]), strict=True):
-            self.number[a] = int(numbers[row])
+        self.numbers.add(after.wallets.address[fresh])
+        for f in fields(Wallets):
+            self._write(f.name, numbers, getattr(after.wallets, f.name), count)
         lane = np.append(numbers, NOBODY)
         runs = replace(after.runs, owner=lane[after.runs.owner], staker=lane[after.runs.staker])
         self.state = replace(
             after,
             runs=splice(self.state.runs, origin.runs, runs),
-            wallets=_merged(self.state.wallets, numbers, after.wallets, len(fresh)),
+            wallets=self._wallets(count),
         )
         return numbers
 
+    def _write(self, name: str, numbers: I64, new: Any, count: int) -> None:
+        """Write some wallets of a column, which has `count` of them then."""
+        axis = 0 if name == "address" else -1
+        column = self._room[name]
+        if count > column.shape[axis]:
+            column = _roomier(column, axis, max(count, 2 * column.shape[axis]))
+        if new.dtype == object and column.dtype != object:
+            column = column.astype(object)
+        column[numbers if axis == 0 else (..., numbers)] = new
+        self._room[name] = narrow(column) if axis else column
 
-def _merged(whole: Wallets, numbers: I64, part: Wallets, fresh: int) -> Wallets:
-    columns = {}
-    for f in fields(Wallets):
-        old, new = getattr(whole, f.name), getattr(part, f.name)
-        if f.name == "address":
-            column = np.concatenate([old, np.zeros((fresh, 20), np.uint8)])
-            column[numbers] = new
-        else:
-            blank = np.zeros((*old.shape[:-1], fresh), old.dtype)
-            column = np.concatenate([old, blank], axis=-1) if fresh else old.copy()
-            if new.dtype == object:
-                column = column.astype(object)
-            column[..., numbers] = new
-        columns[f.name] = column if f.name == "address" else narrow(column)
-    return Wallets(**columns)
+    def _wallets(self, count: int) -> Wallets:
+        """The first so many wallets, as views."""
+        room = self._room
+        views = {name: column[..., :count] for name, column in room.items() if name != "address"}
+        return Wallets(address=room["address"][:count], **views)
+
+
+def _roomier(column: Any, axis: int, room: int) -> Any:
+    """The column with room for so many wallets, its present ones first."""
+    shape = list(column.shape)
+    shape[axis] = room - shape[axis]
+    return np.concatenate([column, np.zeros(shape, column.dtype)], axis=axis)

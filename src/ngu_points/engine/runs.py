@@ -452,13 +452,20 @@ def touched(runs: Runs, first: Ints, end: Ints) -> I64:
 
 def splice(runs: Runs, rows: I64, new: Runs) -> Runs:
     """`runs` with the rows `rows` replaced by `new`, in id order."""
+    if object in (runs.first.dtype, new.first.dtype):
+        runs, new = _widened(runs), _widened(new)
     keep = np.ones(len(runs), np.bool_)
     keep[rows] = False
-    kept = runs.take(keep)
-    if object in (kept.first.dtype, new.first.dtype):
-        kept, new = _widened(kept), _widened(new)
-    at = np.searchsorted(kept.first, new.first)
-    return Runs(*(np.insert(getattr(kept, f.name), at, getattr(new, f.name)) for f in fields(Runs)))
+    kept_before = np.concatenate([[0], np.cumsum(keep)])
+    fresh = np.zeros(len(runs) - len(rows) + len(new), np.bool_)
+    fresh[kept_before[np.searchsorted(runs.first, new.first)] + np.arange(len(new))] = True
+    columns = []
+    for f in fields(Runs):
+        column = np.empty(len(fresh), getattr(new, f.name).dtype)
+        column[fresh] = getattr(new, f.name)
+        column[~fresh] = getattr(runs, f.name)[keep]
+        columns.append(column)
+    return Runs(*columns)
 
 
 def _widened(runs: Runs) -> Runs:

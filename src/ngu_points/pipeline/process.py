@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ngu_points.engine.coverage import STREAMS, Coverage, Delivery, cut, digest, ready_through
-from ngu_points.engine.events import I64, U8, ZERO_ADDRESS, Events, Kind, blobs, concat, ids
+from ngu_points.engine.events import U8, ZERO_ADDRESS, Events, Kind, blobs, concat, ids
+from ngu_points.engine.numbers import distinct
 from ngu_points.engine.rules import Rules
 from ngu_points.engine.runs import NOBODY, Anomalies, Anomaly, Moves
 from ngu_points.engine.state import advance
@@ -116,23 +117,6 @@ def moves_of(events: Events) -> tuple[U8, Moves]:
     sender[gives], recipient[takes] = index[:givers], index[givers:]
     end = events.first + events.quantity
     return address, Moves(events.kind, events.first, end, sender, recipient, events.timestamp)
-
-
-def distinct(address: U8) -> tuple[U8, I64]:
-    """The distinct rows of uint8[n, 20], and for each row its index among them.
-
-    Rows are grouped by a 64-bit mix of their bytes, which costs one integer sort; should two
-    addresses share it, whole rows are sorted instead.
-    """
-    words = np.zeros((len(address), 24), np.uint8)
-    words[:, :20] = address
-    parts = words.view(np.uint64)
-    key = parts[:, 0] * np.uint64(0x9E3779B97F4A7C15) ^ parts[:, 1] ^ (parts[:, 2] << np.uint64(32))
-    _, first, index = np.unique(key, return_index=True, return_inverse=True)
-    rows = address[first]
-    if (rows[index] != address).any():
-        rows, index = np.unique(address, axis=0, return_inverse=True)
-    return rows, index.reshape(-1).astype(np.int64)
 
 
 NOTED = 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -30,14 +30,21 @@ class View:
     rules: Rules
     timestamp: int
     facts: Ints  # [seasons, facts, wallets], open runs included
+    known: Mapping[bytes, int] | None = None  # the rows of wallets, perhaps of later ones too
 
     @classmethod
-    def of(cls, state: State, rules: Rules, timestamp: int | None = None) -> View:
+    def of(
+        cls,
+        state: State,
+        rules: Rules,
+        timestamp: int | None = None,
+        known: Mapping[bytes, int] | None = None,
+    ) -> View:
         """`timestamp` defaults to that of the state's last covered block."""
         at = state.timestamp if timestamp is None else timestamp
         earns = ~among(state.wallets.address, rules.earns_nothing)
         now = facts.at_time(state.wallets.facts, state.runs, rules, earns, at)
-        return cls(state, rules, at, now)
+        return cls(state, rules, at, now, known)
 
     @property
     def season(self) -> int:
@@ -50,6 +57,9 @@ class View:
 
     def row(self, wallet: bytes) -> int | None:
         """The wallet's row, None if nothing ever happened to it."""
+        if self.known is not None:
+            row = self.known.get(wallet)
+            return row if row is not None and row < len(self.state.wallets) else None
         hits = np.flatnonzero(among(self.state.wallets.address, frozenset({wallet})))
         return int(hits[0]) if len(hits) else None
 
@@ -70,10 +80,16 @@ class Refolded:
 
 
 def refold(
-    rules: Rules, history: Iterable[Covered], start: State, until: tuple[int, int] | None = None
+    rules: Rules,
+    history: Iterable[Covered],
+    start: State | Hot,
+    until: tuple[int, int] | None = None,
 ) -> Refolded:
-    """Fold a history again from a state, up to the last block within `until` (block, seconds)."""
-    again = Refolded(Hot(start, rules))
+    """Fold a history again from a state, up to the last block within `until` (block, seconds).
+
+    A state that is `Hot` already is changed in place.
+    """
+    again = Refolded(start if isinstance(start, Hot) else Hot(start, rules))
     for covered in history:
         done = False
         if until is not None and (covered.to_block > until[0] or covered.timestamp > until[1]):

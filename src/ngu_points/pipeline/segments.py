@@ -15,9 +15,9 @@ import numpy as np
 
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import U8, Events, Rejected
+from ngu_points.engine.numbers import distinct
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.pack import pack, unpack
-from ngu_points.pipeline.process import distinct
 
 HEAD = ("chainId", "contract", "kind", "fromBlock", "toBlock", "parentHash", "lastHash",
         "timestamp", "events")  # fmt: skip
@@ -142,7 +142,9 @@ def _columns(covered: Covered, identity: Identity) -> dict[str, object]:
         "timestamp": covered.timestamp,
         "events": len(events),
     }
-    block, first_row, block_row = np.unique(events.block, return_index=True, return_inverse=True)
+    first_row = np.flatnonzero(np.diff(events.block, prepend=-1))  # they are in block order
+    block = events.block[first_row]
+    block_row = np.repeat(np.arange(len(block)), np.diff(first_row, append=len(events)))
     address, at = distinct(np.concatenate([events.sender, events.recipient, events.contract]))
     sender, recipient, contract = np.split(at.astype(np.uint32), 3)
     letters = {"letters": _letters(covered.rejected)} if covered.rejected else {}

@@ -1,0 +1,108 @@
+"""Catching up on old blocks: events go straight into the archive, and the state's rows follow.
+
+The event tables are the working queue of the last days. Events that are final, older than that and
+next in line would be written there only to be deleted: a segment of the archive takes their place.
+Rows of tokens and wallets change many times in a long history; they are written every few million
+events and at the end. A crash in between costs a fold from the archive, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ngu_points.embedded.archive import write_segment
+from ngu_points.embedded.history import SEGMENT, History
+from ngu_points.embedded.queue import KEEP
+from ngu_points.embedded.store import Store
+from ngu_points.engine.coverage import Coverage, Covered, Delivery
+from ngu_points.engine.events import concat
+from ngu_points.engine.rules import Rules
+from ngu_points.pipeline.interfaces import Position
+from ngu_points.pipeline.persist import validate
+from ngu_points.pipeline.process import Step, in_line, ingest
+from ngu_points.pipeline.query import refold
+
+ROWS_EVERY = 4_000_000
+"""Events after which the rows of the state are written; as many are folded after a crash."""
+
+
+class Bulk:
+    """Takes deliveries into a store and its archive, old ones the short way."""
+
+    def __init__(self, store: Store, history: History, *, segment: int = SEGMENT) -> None:
+        self.store = store
+        self.history = history
+        self.segment = segment
+        self.waiting = 0  # events since the rows were written
+
+    def is_old(self, timestamp: int, block: int, now: int) -> bool:
+        """Whether events up to a block would have left the working queue by now."""
+        return block <= self.store.final and timestamp < now - KEEP
+
+    def ingest(self, deliveries: Sequence[Delivery], rules: Rules, now: int) -> Iterator[Step]:
+        """Persist and process (see `pipeline.process.ingest`)."""
+        record = in_line(deliveries, self.store.position().block)
+        if record is None or not self._fits(record, deliveries, now):
+            for step in ingest(self.store, deliveries, rules, now):
+                self.history.add(step.events)
+                yield step
+            return
+        for delivery in deliveries:
+            validate(delivery)
+        yield self._archive(record, deliveries, rules)
+        if self.waiting >= ROWS_EVERY:
+            self.settle()
+
+    def settle(self) -> None:
+        """Bring the rows up to the position."""
+        self.store.write_rows()
+        self.waiting = 0
+
+    def _fits(self, record: Coverage, deliveries: Sequence[Delivery], now: int) -> bool:
+        """Whether it is a segment's worth of old events, and all before it is archived."""
+        enough = sum(len(d.events) for d in deliveries) >= self.segment
+        if not enough or not self.is_old(record.timestamp, record.to_block, now):
+            return False
+        store = self.store
+        self.history.seal(store.final, least=1)
+        return store.archived() == store.position().block and not store.queue.backlog()
+
+    def _archive(self, record: Coverage, deliveries: Sequence[Delivery], rules: Rules) -> Step:
+        store = self.store
+        covered = _whole(store.position(), record, deliveries)
+        name = write_segment(store.archive, covered, store.identity())
+        position = Position(record.to_block, record.last_hash, record.timestamp)
+        with store.commit():
+            store.leave_rows()
+            again = refold(rules, [covered], store.hot)
+            for delivery in deliveries:
+                store.queue.put_rejected(delivery.rejected, record.timestamp)
+                store.queue.put_coverage(delivery.coverage)
+            store.sealed(covered, name)
+            store.apply_archived(again, _counted(store, covered, len(again.notes)), position)
+        self.waiting += len(covered.events)
+        return Step(position, covered.events, len(again.notes), len(again.days))
+
+
+def _whole(position: Position, record: Coverage, deliveries: Sequence[Delivery]) -> Covered:
+    """Deliveries that are next in line as one range."""
+    letters = [letter for delivery in deliveries for letter in delivery.rejected]
+    return Covered(
+        position.block + 1,
+        record.to_block,
+        deliveries[0].coverage[0].parent_hash,
+        record.last_hash,
+        record.timestamp,
+        concat([delivery.events for delivery in deliveries]).sorted(),
+        tuple(sorted(letters, key=lambda r: (r.block, r.log_index))),
+    )
+
+
+def _counted(store: Store, covered: Covered, anomalies: int) -> dict[str, int]:
+    counters = dict(store.meta("counters") or {})
+    for kind, number in enumerate(np.bincount(covered.events.kind, minlength=5).tolist()):
+        counters[str(kind)] = counters.get(str(kind), 0) + number
+    counters["anomalies"] = counters.get("anomalies", 0) + anomalies
+    return counters

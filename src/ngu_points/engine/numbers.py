@@ -1,0 +1,103 @@
+"""Wallets by number: addresses in the order in which they were first seen, found by the thousand.
+
+An open hash table in arrays: a step looks up all of its addresses in a few passes over columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ngu_points.engine.events import I64, U8
+
+U64 = npt.NDArray[np.uint64]
+UNKNOWN = -1
+_SMALLEST = 1 << 10
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Numbers:
+    """The number of each address that was added, from 0 on."""
+
+    def __init__(self, address: U8) -> None:
+        self._key: U64 = np.zeros(0, np.uint64)  # by number, with room to spare
+        self._address: U8 = np.zeros((0, 20), np.uint8)
+        self._slots = np.full(_SMALLEST, UNKNOWN, np.int64)
+        self._count = 0
+        self.add(address)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, address: U8) -> I64:
+        """The number of each of n addresses uint8[n, 20], or `UNKNOWN`."""
+        found = np.full(len(address), UNKNOWN, np.int64)
+        key = mixed(address)
+        rows = np.arange(len(address))
+        slot = self._first_slot(key)
+        while len(rows):
+            number = self._slots[slot]
+            there = number != UNKNOWN
+            rows, slot, number = rows[there], slot[there], number[there]
+            same = self._key[number] == key[rows]
+            same[same] = (self._address[number[same]] == address[rows[same]]).all(axis=1)
+            found[rows[same]] = number[same]
+            rows, slot = rows[~same], (slot[~same] + 1) & (len(self._slots) - 1)
+        return found
+
+    def add(self, address: U8) -> None:
+        """Number addresses that are not known yet, all of them distinct, in their order."""
+        first, self._count = self._count, self._count + len(address)
+        if self._count > len(self._key):
+            room = max(2 * len(self._key), self._count)
+            self._key = _grown(self._key, room)
+            self._address = _grown(self._address, room)
+        self._key[first : self._count] = mixed(address)
+        self._address[first : self._count] = address
+        if 2 * self._count > len(self._slots):
+            size = 1 << (2 * self._count - 1).bit_length()
+            self._slots = np.full(2 * size, UNKNOWN, np.int64)
+            first = 0
+        self._place(np.arange(first, self._count))
+
+    def _place(self, number: I64) -> None:
+        slot = self._first_slot(self._key[number])
+        while len(number):
+            free = self._slots[slot] == UNKNOWN
+            self._slots[slot[free]] = number[free]  # of those that meet in a slot one stays
+            left = self._slots[slot] != number
+            number, slot = number[left], (slot[left] + 1) & (len(self._slots) - 1)
+
+    def _first_slot(self, key: U64) -> I64:
+        return (key >> np.uint64(20)).astype(np.int64) & (len(self._slots) - 1)
+
+
+def distinct(address: U8) -> tuple[U8, I64]:
+    """The distinct rows of uint8[n, 20], and for each row its index among them.
+
+    Rows are grouped by their mix, which costs one integer sort; should two addresses share it,
+    whole rows are sorted instead.
+    """
+    _, first, index = np.unique(mixed(address), return_index=True, return_inverse=True)
+    rows = address[first]
+    if (rows[index] != address).any():
+        rows, index = np.unique(address, axis=0, return_inverse=True)
+    return rows, index.reshape(-1).astype(np.int64)
+
+
+def mixed(address: U8) -> U64:
+    """A 64-bit mix of each address uint8[n, 20]; two addresses may share one."""
+    words = np.zeros((len(address), 24), np.uint8)
+    words[:, :20] = address
+    parts = words.view(np.uint64)
+    key: U64 = (parts[:, 0] * _MIX ^ parts[:, 1] ^ (parts[:, 2] << np.uint64(32))) * _MIX
+    return key ^ (key >> np.uint64(29))
+
+
+def _grown(column: Any, room: int) -> Any:
+    """The column with room for so many rows."""
+    out = np.zeros((room, *column.shape[1:]), column.dtype)
+    out[: len(column)] = column
+    return out
