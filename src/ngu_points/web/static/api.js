@@ -22,7 +22,10 @@ export async function get(path, parameters = {}) {
   try {
     response = await fetch(`api/${path}${query ? `?${query}` : ""}`);
   } catch {
-    throw new Problem("the server cannot be reached", { code: "offline", hint: "see whether `ngu run` is up" });
+    throw new Problem("the server cannot be reached", {
+      code: "offline",
+      hint: "see whether `ngu run` is up",
+    });
   }
   const body = await response.json().catch(() => null);
   if (response.ok && body) return body;

@@ -8,7 +8,12 @@ const HEIGHT = 220;
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function translucent(hex, alpha) {
-  return hex + Math.round(alpha * 255).toString(16).padStart(2, "0");
+  return (
+    hex +
+    Math.round(alpha * 255)
+      .toString(16)
+      .padStart(2, "0")
+  );
 }
 
 /**
@@ -82,7 +87,8 @@ class NguChart extends HTMLElement {
       ticks: { show: false },
       gap: 6,
     };
-    const value = (_, v) => (v === null || v === undefined ? "–" : `${v.toLocaleString("en")}${unit}`);
+    const value = (_, v) =>
+      v === null || v === undefined ? "–" : `${v.toLocaleString("en")}${unit}`;
     return {
       width: this.clientWidth || 320,
       height: HEIGHT,
@@ -90,9 +96,17 @@ class NguChart extends HTMLElement {
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: { y: false, points: { size: 7 } },
       legend: { live: true },
-      scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low), max ?? top(high)] } },
+      scales: {
+        x: { time: true },
+        y: { range: (_, low, high) => [Math.min(0, low), max ?? top(high)] },
+      },
       axes: [
-        { ...axis, grid: { show: false }, space: 70, values: (_, ticks, _axis, _space, step) => times(ticks, step) },
+        {
+          ...axis,
+          grid: { show: false },
+          space: 70,
+          values: (_, ticks, _axis, _space, step) => times(ticks, step),
+        },
         { ...axis, size: 46, values: (_, ticks) => ticks.map((t) => short(t) + unit) },
       ],
       series: [

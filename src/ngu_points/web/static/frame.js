@@ -2,7 +2,7 @@
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import * as icons from "./icons.js";
-import { duration, grouped, isAddress, isTokenId, shortened } from "./format.js";
+import { duration, grouped, isAddress, isTokenId, plural, shortened } from "./format.js";
 import { copier, moment, tokenHref, walletHref } from "./parts.js";
 
 const PLACES = [
@@ -91,18 +91,24 @@ function strip(live) {
     <span class="live" data-state=${state} role="status">${STATES[state]}</span>
     ${state === "disconnected" ? reconnecting(live) : nothing}
     ${state === "stale" ? stale(live) : nothing}
-    ${valid
-      ? html`<span>Block <b id="block">${grouped(valid.block)}</b></span>
+    ${
+      valid
+        ? html`<span>Block <b id="block">${grouped(valid.block)}</b></span>
           <span class="nowrap">${moment(valid.timestamp)} UTC</span>
-          ${valid.final
-            ? html`<span class="badge good" title="The chain can no longer take this back">final</span>`
-            : html`<span class="badge warn" title="Newer than what the chain calls final: may still change"
-                >provisional</span>`}
+          ${
+            valid.final
+              ? html`<span class="badge good" title="The chain can no longer take this back">final</span>`
+              : html`<span class="badge warn" title="Newer than what the chain calls final: may still change"
+                >provisional</span>`
+          }
           ${position.lag ? html`<span>${grouped(position.lag)} behind the head</span>` : nothing}`
-      : nothing}
-    ${position?.alarms
-      ? html`<a class="badge bad" href="#/health">${position.alarms === 1 ? "1 alarm" : `${position.alarms} alarms`}</a>`
-      : nothing}
+        : nothing
+    }
+    ${
+      position?.alarms
+        ? html`<a class="badge bad" href="#/health">${plural(position.alarms, "alarm")}</a>`
+        : nothing
+    }
   </div>`;
 }
 
@@ -120,12 +126,14 @@ function stale(live) {
 
 function footer(programme) {
   return html`<footer class="foot">
-    ${programme?.contract
-      ? html`<span>Contract <span class="mono" title=${programme.contract}
+    ${
+      programme?.contract
+        ? html`<span>Contract <span class="mono" title=${programme.contract}
             >${shortened(programme.contract)}</span>${copier(programme.contract, "contract")}
           on chain ${programme.chainId ?? "–"}</span>
           <span>ngu-points ${programme.version}</span>`
-      : nothing}
+        : nothing
+    }
     <a href="api/exports/points?format=csv">Points as CSV</a>
     <a href="api/exports/tokens?format=csv&ranges=true">Tokens as CSV</a>
     <a href="openapi.json">API</a>

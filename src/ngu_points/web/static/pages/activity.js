@@ -36,8 +36,16 @@ export function view({ series, events }, context) {
       </div>${latest(events, context)}</div>`;
 }
 
-const EVENTS = { label: "Events in each window", series: [{ name: "events", tone: "held", bars: true }] };
-const SHARE = { label: "Share of tokens staked", series: [{ name: "staked", tone: "accent" }], max: 100, unit: "%" };
+const EVENTS = {
+  label: "Events in each window",
+  series: [{ name: "events", tone: "held", bars: true }],
+};
+const SHARE = {
+  label: "Share of tokens staked",
+  series: [{ name: "staked", tone: "accent" }],
+  max: 100,
+  unit: "%",
+};
 
 function windows({ ui, set }) {
   return html`<div class="switch" role="group" aria-label="Window">${WINDOWS.map(
@@ -50,7 +58,11 @@ function now({ events, eventsPerSecond, totals }) {
   return [
     ["Events", grouped(events), "in all"],
     ["Rate", `${grouped(eventsPerSecond.toFixed(1))}/s`, "over the last minute"],
-    ["Staked", `${percent(totals.staked, totals.tokens)}%`, `${grouped(totals.staked)} of ${grouped(totals.tokens)}`],
+    [
+      "Staked",
+      `${percent(totals.staked, totals.tokens)}%`,
+      `${grouped(totals.staked)} of ${grouped(totals.tokens)}`,
+    ],
     ["Wallets", grouped(totals.wallets), "ever seen"],
   ];
 }
@@ -64,15 +76,21 @@ function chart({ series }, spec, value) {
 }
 
 function latest(events, { ui, set }) {
-  const options = TYPES.map((type) => html`<option value=${type} ?selected=${ui.type === type}>${wordFor(type)}</option>`);
+  const options = TYPES.map(
+    (type) => html`<option value=${type} ?selected=${ui.type === type}>${wordFor(type)}</option>`,
+  );
   return html`<section class="card flush"><div class="card-head"><h2>Latest events</h2>
       <label class="choice">Show <select @change=${(e) => set({ type: e.target.value || null })}>
         <option value="" ?selected=${ui.type === null}>all</option>${options}</select></label></div>
-    ${events.events.length
-      ? eventTable("Latest events", eventRows(events.events))
-      : html`<p class="pad muted">${ui.type ? "No such event in the last blocks." : "No event yet."}</p>`}
-    ${events.next
-      ? html`<p class="more"><button class="button" type="button"
+    ${
+      events.events.length
+        ? eventTable("Latest events", eventRows(events.events))
+        : html`<p class="pad muted">${ui.type ? "No such event in the last blocks." : "No event yet."}</p>`
+    }
+    ${
+      events.next
+        ? html`<p class="more"><button class="button" type="button"
           @click=${() => set({ limit: Math.min(500, ui.limit * 4) })}>Earlier events</button></p>`
-      : nothing}</section>`;
+        : nothing
+    }</section>`;
 }

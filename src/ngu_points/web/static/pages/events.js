@@ -14,7 +14,15 @@ const WORDS = {
 export const TYPES = Object.keys(WORDS);
 export const wordFor = (type) => WORDS[type][0];
 
-const COLUMNS = [["Event"], ["Tokens"], ["From"], ["To"], ["Block", "number"], ["Time, UTC"], ["Transaction", "number silent"]];
+const COLUMNS = [
+  ["Event"],
+  ["Tokens"],
+  ["From"],
+  ["To"],
+  ["Block", "number"],
+  ["Time, UTC"],
+  ["Transaction", "number silent"],
+];
 
 export const eventTable = (label, rows) => table(label, COLUMNS, rows);
 

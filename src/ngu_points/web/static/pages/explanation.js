@@ -24,7 +24,8 @@ function nameOf(fact) {
 
 /** The card: `agrees` says whether the lines add up to the points, checked here once more. */
 export function explanation(why, agrees, { ui, set }) {
-  const lines = why.lines.map(
+  const worth = why.lines.filter((l) => !isZero(l.rate));
+  const lines = worth.map(
     (l) => html`<tr><td>${nameOf(l.fact)}</td><td class="muted">${l.text}</td>
       <td class="number line">${amount(l.points)}</td></tr>`,
   );
@@ -33,7 +34,17 @@ export function explanation(why, agrees, { ui, set }) {
   return html`<section class="card flush" aria-labelledby="why"><div class="card-head">
       <h2 id="why">Why this many?</h2><span class="muted">facts × rates</span></div>
     ${table("Explanation", [["For"], ["How it comes about"], ["Points", "number"]], lines, foot)}
+    ${counted(why.lines.filter((l) => isZero(l.rate)))}
     ${intervals(why, ui, set)}</section>`;
+}
+
+const isZero = (rate) => /^0(\/|$)/.test(rate);
+
+/** Facts that the season's rates give no points for. */
+function counted(lines) {
+  if (!lines.length) return nothing;
+  const facts = lines.map((l) => `${grouped(l.amount)} ${l.fact.replaceAll("_", " ")}`);
+  return html`<p class="pad muted">Also counted, but worth no points this season: ${facts.join(", ")}.</p>`;
 }
 
 function verdict(agrees) {
@@ -52,14 +63,24 @@ function intervals(why, ui, set) {
       <td>${happened(i.opened)}</td><td>${i.closed ? happened(i.closed) : html`<span class="muted">open</span>`}</td>
       <td class="number">${amount(i.points)}</td></tr>`,
   );
-  const columns = [["Tokens"], ["How"], ["From, UTC"], ["Until"], ["Opened by"], ["Closed by"], ["Points", "number"]];
+  const columns = [
+    ["Tokens"],
+    ["How"],
+    ["From, UTC"],
+    ["Until"],
+    ["Opened by"],
+    ["Closed by"],
+    ["Points", "number"],
+  ];
   return html`<details class="fold"><summary>Every interval and the events that opened and closed it
       <span class="muted">(${grouped(why.total)})</span></summary>
     ${table("Intervals", columns, rows)}
-    ${why.next
-      ? html`<p class="more"><button class="button" type="button"
+    ${
+      why.next
+        ? html`<p class="more"><button class="button" type="button"
           @click=${() => set({ intervals: Math.min(1000, ui.intervals * 4) })}>More intervals</button></p>`
-      : nothing}</details>`;
+        : nothing
+    }</details>`;
 }
 
 function happened(event) {

@@ -20,8 +20,10 @@ export async function load(get, { subject, ui }) {
 
 export function view({ feasts, day }, context) {
   if (!day) {
-    return html`${heading("Feast")}${empty("No feast yet",
-      "The first day begins with the first event of the collection. Each day’s pool is shared among stakers at 00:00 UTC.")}`;
+    return html`${heading("Feast")}${empty(
+      "No feast yet",
+      "The first day begins with the first event. Each day’s pool is shared among stakers at 00:00 UTC.",
+    )}`;
   }
   return html`${day.open ? today(day) : past(day)}
     <div class="stack">${figures(day.open ? openFigures(day) : closedFigures(day.feast))}
@@ -30,8 +32,11 @@ export function view({ feasts, day }, context) {
 
 function today({ feast, valid }) {
   const left = duration(feast.closesAt - valid.timestamp);
-  return heading("Today’s feast",
-    html`${feast.date}. Shared among stakers in ${left} of block time, at ${moment(feast.closesAt, { date: false })} UTC`);
+  return heading(
+    "Today’s feast",
+    html`${feast.date}. Shared among stakers in ${left} of block time, at
+      ${moment(feast.closesAt, { date: false })} UTC`,
+  );
 }
 
 function past({ feast }) {
@@ -39,9 +44,11 @@ function past({ feast }) {
     ? html`<span class="badge good">final</span>`
     : html`<span class="badge warn">provisional</span>`;
   const corrected = feast.corrected ? html`<span class="badge bad">corrected</span>` : nothing;
-  return heading(html`Feast of ${feast.date}`,
+  return heading(
+    html`Feast of ${feast.date}`,
     html`Closed at block ${grouped(feast.block)} ${state} ${corrected}`,
-    html`<a class="button" href="#/feast">Today’s feast</a>`);
+    html`<a class="button" href="#/feast">Today’s feast</a>`,
+  );
 }
 
 function openFigures({ feast }) {
@@ -58,16 +65,23 @@ function closedFigures(feast) {
     ["Pool", amount(feast.pool), "points"],
     ["Carried in", amount(fromMicro(feast.carryInMicro)), "from the day before"],
     ["From burns", amount(fromMicro(feast.contributionMicro)), "that day"],
-    ["Shared among", plural(feast.sharers, "wallet"),
-      feast.carryOutMicro === "0" ? "all of the pool" : `${grouped(fromMicro(feast.carryOutMicro))} carried on`],
+    [
+      "Shared among",
+      plural(feast.sharers, "wallet"),
+      feast.carryOutMicro === "0"
+        ? "all of the pool"
+        : `${grouped(fromMicro(feast.carryOutMicro))} carried on`,
+    ],
   ];
 }
 
 function sharesOf(day, { set, ui }) {
   const { open, shares, feast } = day;
   if (!shares.length) {
-    return html`<section class="card message"><h2>${open ? "Nobody has staked today" : "Nobody had staked that day"}</h2>
-      <p>${open ? "Unless somebody stakes before midnight, the" : "The"} pool is carried over to the next day.</p></section>`;
+    return html`<section class="card message">
+      <h2>${open ? "Nobody has staked today" : "Nobody had staked that day"}</h2>
+      <p>${open ? "Unless somebody stakes before midnight, the" : "The"} pool is carried over to the next day.</p>
+    </section>`;
   }
   const most = Number(shares[0].shareMicro) || 1;
   const rows = shares.map(
@@ -76,15 +90,23 @@ function sharesOf(day, { set, ui }) {
       <td class="number">${amount(s.share)}</td>
       <td class="number muted">${percent(s.shareMicro, feast.poolMicro)}%</td></tr>`,
   );
-  const columns = [["Rank", "rank silent"], ["Wallet"], ["Against the largest", "wide share silent"], ["Share", "number"], ["Of the pool", "number"]];
+  const columns = [
+    ["Rank", "rank silent"],
+    ["Wallet"],
+    ["Against the largest", "wide share silent"],
+    ["Share", "number"],
+    ["Of the pool", "number"],
+  ];
   return html`<section class="card flush"><div class="card-head">
       <h2>${open ? "Who would get what" : "Who got what"}</h2>
       <span class="muted">${open ? "if nothing changed until midnight" : plural(day.total, "share")}</span></div>
     ${table("Shares", columns, rows)}
-    ${day.next
-      ? html`<p class="more"><button class="button" type="button"
+    ${
+      day.next
+        ? html`<p class="more"><button class="button" type="button"
           @click=${() => set({ limit: Math.min(1000, ui.limit * 4) })}>Show more</button></p>`
-      : nothing}</section>`;
+        : nothing
+    }</section>`;
 }
 
 function last(feasts, { set, ui }) {
@@ -94,15 +116,26 @@ function last(feasts, { set, ui }) {
         ${f.corrected ? html`<span class="badge bad">corrected</span>` : nothing}</td>
       <td class="number">${amount(f.pool)}</td>
       <td class="number">${amount(fromMicro(f.contributionMicro))}</td>
-      <td class="number">${grouped(f.sharers)}</td><td class="number muted">${amount(fromMicro(f.carryOutMicro))}</td></tr>`,
+      <td class="number">${grouped(f.sharers)}</td>
+      <td class="number muted">${amount(fromMicro(f.carryOutMicro))}</td></tr>`,
   );
-  const columns = [["Day"], ["Pool", "number"], ["From burns", "number"], ["Wallets", "number"], ["Carried on", "number"]];
+  const columns = [
+    ["Day"],
+    ["Pool", "number"],
+    ["From burns", "number"],
+    ["Wallets", "number"],
+    ["Carried on", "number"],
+  ];
   return html`<section class="card flush"><h2>The last feasts</h2>
-    ${rows.length
-      ? table("The last feasts", columns, rows)
-      : html`<p class="pad muted">None yet: the first closes at the next 00:00 UTC.</p>`}
-    ${feasts.next
-      ? html`<p class="more"><button class="button" type="button"
+    ${
+      rows.length
+        ? table("The last feasts", columns, rows)
+        : html`<p class="pad muted">None yet: the first closes at the next 00:00 UTC.</p>`
+    }
+    ${
+      feasts.next
+        ? html`<p class="more"><button class="button" type="button"
           @click=${() => set({ days: Math.min(366, ui.days * 4) })}>Earlier days</button></p>`
-      : nothing}</section>`;
+        : nothing
+    }</section>`;
 }

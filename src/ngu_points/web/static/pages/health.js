@@ -10,7 +10,10 @@ export const every = 1500;
 export const title = () => "Health";
 
 export async function load(get) {
-  const [status, series] = await Promise.all([get("status"), get("series", { window: "5m", limit: 288 })]);
+  const [status, series] = await Promise.all([
+    get("status"),
+    get("series", { window: "5m", limit: 288 }),
+  ]);
   return { status, series };
 }
 
@@ -20,9 +23,11 @@ const TONES = { ok: "good", warning: "warn", alarm: "bad", idle: "" };
 export function view({ status, series }) {
   return html`${heading("Health", overall(status))}
     <div class="stack">
-      ${status.alarms.length
-        ? html`<div class="notice bad" role="alert"><ul>${status.alarms.map((a) => html`<li>${a}</li>`)}</ul></div>`
-        : nothing}
+      ${
+        status.alarms.length
+          ? html`<div class="notice bad" role="alert"><ul>${status.alarms.map((a) => html`<li>${a}</li>`)}</ul></div>`
+          : nothing
+      }
       ${flow(status)}
       <div class="columns">
         ${figuresOf(status)}
@@ -34,7 +39,8 @@ export function view({ status, series }) {
 
 function overall({ running, alarms, valid, at }) {
   if (!running) return "Nothing is reading the chain now: start `ngu run`.";
-  if (alarms.length) return `${plural(alarms.length, "alarm")}. What to type for each is in docs/operations.md.`;
+  if (alarms.length)
+    return `${plural(alarms.length, "alarm")}. What to type for each is in docs/operations.md.`;
   if (!valid) return "Catching up: no block has been processed yet.";
   return html`All is well, as of ${moment(at, { date: false })} UTC.`;
 }
@@ -50,14 +56,40 @@ function flow(status) {
   )}</ol></section>`;
 }
 
-function stageFigures({ head, lag, coverage, backlog, deadLetters, rates, events, anomalies, totals }) {
+function stageFigures({
+  head,
+  lag,
+  coverage,
+  backlog,
+  deadLetters,
+  rates,
+  events,
+  anomalies,
+  totals,
+}) {
   return {
-    monitor: [["Head", number(head)], ["Lag", lag === null ? "–" : plural(lag, "block")],
-      ["Rate", `${rates.blocksPerSecond.toFixed(1)} blocks/s`]],
-    stream: [["Read to", number(coverage.to)], ["Gaps", number(coverage.gaps.length)]],
-    tables: [["Backlog", number(backlog)], ["Dead letters", number(deadLetters)]],
-    process: [["Rate", `${rates.eventsPerSecond.toFixed(1)} events/s`], ["Contradictions", number(anomalies)]],
-    state: [["Tokens", number(totals.tokens)], ["Wallets", number(totals.wallets)], ["Events", number(events.total)]],
+    monitor: [
+      ["Head", number(head)],
+      ["Lag", lag === null ? "–" : plural(lag, "block")],
+      ["Rate", `${rates.blocksPerSecond.toFixed(1)} blocks/s`],
+    ],
+    stream: [
+      ["Read to", number(coverage.to)],
+      ["Gaps", number(coverage.gaps.length)],
+    ],
+    tables: [
+      ["Backlog", number(backlog)],
+      ["Dead letters", number(deadLetters)],
+    ],
+    process: [
+      ["Rate", `${rates.eventsPerSecond.toFixed(1)} events/s`],
+      ["Contradictions", number(anomalies)],
+    ],
+    state: [
+      ["Tokens", number(totals.tokens)],
+      ["Wallets", number(totals.wallets)],
+      ["Events", number(events.total)],
+    ],
   };
 }
 
@@ -70,11 +102,16 @@ function figuresOf(status) {
     ["Final through", `block ${number(finality.final)}`],
     ["Behind the wall clock", delay === null ? "–" : duration(delay)],
     ["In the archive through", `block ${number(coverage.archivedThrough)}`],
-    ["Proven by certificates", coverage.certified.length ? coverage.certified.join(", ") : "none: see `ngu certify`"],
+    [
+      "Proven by certificates",
+      coverage.certified.length ? coverage.certified.join(", ") : "none: see `ngu certify`",
+    ],
     ["Uncertain wallets", number(uncertainWallets)],
     ["Points taken back", number(retractions)],
   ];
-  const gaps = coverage.gaps.map((g) => html`<li>${g.stream}, blocks ${grouped(g.from)} to ${grouped(g.to)}: ${g.why}</li>`);
+  const gaps = coverage.gaps.map(
+    (g) => html`<li>${g.stream}, blocks ${grouped(g.from)} to ${grouped(g.to)}: ${g.why}</li>`,
+  );
   return html`<section class="card"><h2>Coverage</h2>
     <dl class="pairs">${pairs.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}
       <dt>Gaps</dt><dd>${gaps.length ? html`<ul class="plain-list">${gaps}</ul>` : "none"}</dd></dl></section>`;
@@ -82,11 +119,15 @@ function figuresOf(status) {
 
 const LAG = {
   label: "Lag in blocks and waiting events",
-  series: [{ name: "lag, blocks", tone: "feast", step: true }, { name: "backlog, events", tone: "held", step: true }],
+  series: [
+    { name: "lag, blocks", tone: "feast", step: true },
+    { name: "backlog, events", tone: "held", step: true },
+  ],
 };
 
 function chart({ series }) {
-  if (series.length < 2) return html`<p class="muted">The first two windows of 5 minutes make the first line.</p>`;
+  if (series.length < 2)
+    return html`<p class="muted">The first two windows of 5 minutes make the first line.</p>`;
   return html`<ngu-chart .spec=${LAG} .rows=${series.map((w) => [w.at, w.lag, w.backlog])}></ngu-chart>`;
 }
 
@@ -94,20 +135,35 @@ function endpoints(all) {
   const rows = all.map(
     (e) => html`<tr><td>${e.host}</td><td class="number">${grouped(e.requests)}</td>
       <td class="number">${grouped(e.failures)}</td>
-      <td class="number">${e.contradictions ? html`<span class="badge bad">${e.contradictions}</span>` : "0"}</td></tr>`,
+      <td class="number ${e.contradictions ? "wrong" : ""}">${grouped(e.contradictions)}</td></tr>`,
   );
-  const columns = [["Host"], ["Requests", "number"], ["Failed", "number"], ["Wrong answers", "number"]];
+  const columns = [
+    ["Host"],
+    ["Requests", "number"],
+    ["Failed", "number"],
+    ["Wrong answers", "number"],
+  ];
   return html`<section class="card flush"><h2>Endpoints</h2>
-    ${rows.length ? table("Endpoints", columns, rows) : html`<p class="pad muted">None has been asked yet.</p>`}</section>`;
+    ${
+      rows.length
+        ? table("Endpoints", columns, rows)
+        : html`<p class="pad muted">None has been asked yet.</p>`
+    }</section>`;
 }
 
 function jobs(all) {
   const rows = all.map(
     (j) => html`<tr><td>${j.name}</td><td>${moment(j.lastRun)}</td>
-      <td>${j.ok ? html`<span class="badge good">done</span>` : html`<span class="badge bad" title=${j.error}>failed</span>`}</td></tr>`,
+      <td>${
+        j.ok
+          ? html`<span class="badge good">done</span>`
+          : html`<span class="badge bad" title=${j.error}>failed</span>`
+      }</td></tr>`,
   );
   return html`<section class="card flush"><h2>Schedules</h2>
-    ${rows.length
-      ? table("Schedules", [["Job"], ["Last run, UTC"], ["Result"]], rows)
-      : html`<p class="pad muted">None has run yet.</p>`}</section>`;
+    ${
+      rows.length
+        ? table("Schedules", [["Job"], ["Last run, UTC"], ["Result"]], rows)
+        : html`<p class="pad muted">None has run yet.</p>`
+    }</section>`;
 }

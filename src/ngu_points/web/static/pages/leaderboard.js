@@ -23,8 +23,14 @@ export const title = () => "Leaderboard";
 export const start = () => ({ limit: STEP, season: null });
 
 export async function load(get, { ui, subject }) {
-  const wanted = { season: ui.season, ...(subject ? { around: subject, limit: 21 } : { limit: ui.limit }) };
-  const [board, feasts] = await Promise.all([get("leaderboard", wanted), get("feasts", { limit: 1 })]);
+  const wanted = {
+    season: ui.season,
+    ...(subject ? { around: subject, limit: 21 } : { limit: ui.limit }),
+  };
+  const [board, feasts] = await Promise.all([
+    get("leaderboard", wanted),
+    get("feasts", { limit: 1 }),
+  ]);
   return { board, feast: feasts.open };
 }
 
@@ -50,7 +56,9 @@ function seasons(board, { programme, set, ui }) {
 }
 
 function totals(board, feast, all) {
-  const rows = [["Wallets", all ? grouped(all.wallets) : "–", `${grouped(board.total)} with points`]];
+  const rows = [
+    ["Wallets", all ? grouped(all.wallets) : "–", `${grouped(board.total)} with points`],
+  ];
   if (all) {
     rows.push(["Tokens", grouped(all.tokens), "alive now"]);
     rows.push(["Staked", `${percent(all.staked, all.tokens)}%`, plural(all.staked, "token")]);
@@ -65,7 +73,11 @@ function totals(board, feast, all) {
 function ranking(board, context) {
   const moved = new Map((context.live.position?.moved ?? []).map((m) => [m.wallet, m]));
   const most = Number(board.wallets[0].points);
-  const rows = repeat(board.wallets, (row) => row.wallet, (row) => line(row, most, moved, context));
+  const rows = repeat(
+    board.wallets,
+    (row) => row.wallet,
+    (row) => line(row, most, moved, context),
+  );
   return html`<section class="card flush" aria-label="Ranking">
     ${table("Leaderboard", COLUMNS, rows)}${more(board, context)}</section>`;
 }
@@ -96,6 +108,8 @@ function more(board, { ui, set, subject }) {
 
 function nobody(subject) {
   if (subject) return empty("That wallet has no rank", "It has no points in this season.");
-  return empty("No wallet has points yet",
-    "Points begin with the first mint. If tokens exist already, look at the rates and the season in ngu.toml.");
+  return empty(
+    "No wallet has points yet",
+    "Points begin with the first mint. If tokens exist already, look at the rates and the season in ngu.toml.",
+  );
 }

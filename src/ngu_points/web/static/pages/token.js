@@ -15,7 +15,10 @@ export const start = () => ({ limit: STEP });
 export async function load(get, { subject, ui }) {
   if (!subject) return { events: await get("events", { limit: 12 }) };
   const path = `tokens/${encodeURIComponent(subject)}`;
-  const [token, history] = await Promise.all([get(path), get(`${path}/history`, { limit: ui.limit })]);
+  const [token, history] = await Promise.all([
+    get(path),
+    get(`${path}/history`, { limit: ui.limit }),
+  ]);
   return { token, history };
 }
 
@@ -53,13 +56,18 @@ function one({ token, history }, { set, ui }) {
     ? html`<p class="more"><button class="button" type="button"
         @click=${() => set({ limit: Math.min(500, ui.limit * 4) })}>Earlier events</button></p>`
     : nothing;
-  return html`${heading(html`Token <span class="mono">${token.tokenId}</span>`,
-      token.exists ? nothing : "It does not exist now. It was never minted, or it was burned.", neighbours(token))}
+  return html`${heading(
+    html`Token <span class="mono">${token.tokenId}</span>`,
+    token.exists ? nothing : "It does not exist now. It was never minted, or it was burned.",
+    neighbours(token),
+  )}
     <div class="stack">${token.exists ? facts(token) : nothing}
       <section class="card flush"><h2>History</h2>
-        ${history.events.length
-          ? eventTable("History of the token", eventRows(history.events))
-          : html`<p class="pad muted">No event names this token.</p>`}${more}</section>
+        ${
+          history.events.length
+            ? eventTable("History of the token", eventRows(history.events))
+            : html`<p class="pad muted">No event names this token.</p>`
+        }${more}</section>
       <section class="card">${form("")}</section></div>`;
 }
 
@@ -70,11 +78,21 @@ function neighbours({ tokenId }) {
 }
 
 function facts(token) {
-  return figures([
-    ["Owner", address(token.owner), html`since ${moment(token.ownedSince)} UTC`],
-    ["Staker", token.staker ? address(token.staker) : "not staked",
-      token.staker ? html`since ${moment(token.stakedSince)} UTC` : ""],
-    ["Earns for", address(token.earner), `weight ${grouped(token.weight)}`],
-    ["Like its neighbours", tokenRange(token.range.first, token.range.last), "same owner, staker and times"],
-  ], "roomy");
+  return figures(
+    [
+      ["Owner", address(token.owner), html`since ${moment(token.ownedSince)} UTC`],
+      [
+        "Staker",
+        token.staker ? address(token.staker) : "not staked",
+        token.staker ? html`since ${moment(token.stakedSince)} UTC` : "",
+      ],
+      ["Earns for", address(token.earner), `weight ${grouped(token.weight)}`],
+      [
+        "Like its neighbours",
+        tokenRange(token.range.first, token.range.last),
+        "same owner, staker and times",
+      ],
+    ],
+    "roomy",
+  );
 }

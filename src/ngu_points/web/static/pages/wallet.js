@@ -46,18 +46,25 @@ function rank(record) {
 }
 
 function notices(record) {
-  return html`${record.earns
+  return html`${
+    record.earns
       ? nothing
-      : html`<p class="notice">This address earns nothing: it is excluded by the rules of the programme.</p>`}
-    ${record.uncertain
-      ? html`<p class="notice">An event contradicts our record of this wallet. Its points may change until the
+      : html`<p class="notice">This address earns nothing: it is excluded by the rules of the programme.</p>`
+  }
+    ${
+      record.uncertain
+        ? html`<p class="notice">An event contradicts our record of this wallet. Its points may change until the
           record has been compared with the chain.</p>`
-      : nothing}
-    ${(record.retractions ?? []).length
-      ? html`<div class="notice"><p>Points that were shown and taken back:</p><ul>${record.retractions.map(
-          (r) => html`<li>${grouped(r.shown)} became ${grouped(r.now)} (${utc(r.timestamp)} UTC): ${r.why}</li>`,
-        )}</ul></div>`
-      : nothing}`;
+        : nothing
+    }
+    ${
+      (record.retractions ?? []).length
+        ? html`<div class="notice"><p>Points that were shown and taken back:</p><ul>${record.retractions.map(
+            (r) =>
+              html`<li>${grouped(r.shown)} became ${grouped(r.now)} (${utc(r.timestamp)} UTC): ${r.why}</li>`,
+          )}</ul></div>`
+        : nothing
+    }`;
 }
 
 function stranger() {
@@ -69,15 +76,25 @@ function stranger() {
 
 function body({ record, holdings, feasts, why, history }, context) {
   return html`${figures([
-      ["Points", html`<span id="points">${amount(record.points)}</span>`,
-        record.season === null ? "" : `season ${record.season}`],
-      ["Today", html`+${amount(record.dailyPoints)}`, "since 00:00 UTC"],
-      ["Earns now", amount(record.perDay), "points a day, feasts aside"],
-      ["Held", grouped(record.currentHeld), "tokens not staked"],
-      ["Staked", grouped(record.currentStaked), `tokens now, ${grouped(record.totalStaked)} ever`],
-      ["Streak", plural(record.stakingStreak, "day"), "with a token staked"],
-    ])}
-    ${explanation(why, addsUp(why.lines.map((l) => l.exact), why.exact), context)}
+    [
+      "Points",
+      html`<span id="points">${amount(record.points)}</span>`,
+      record.season === null ? "" : `season ${record.season}`,
+    ],
+    ["Today", html`+${amount(record.dailyPoints)}`, "since 00:00 UTC"],
+    ["Earns now", amount(record.perDay), "points a day, feasts aside"],
+    ["Held", grouped(record.currentHeld), "tokens not staked"],
+    ["Staked", grouped(record.currentStaked), `tokens now, ${grouped(record.totalStaked)} ever`],
+    ["Streak", plural(record.stakingStreak, "day"), "with a token staked"],
+  ])}
+    ${explanation(
+      why,
+      addsUp(
+        why.lines.map((l) => l.exact),
+        why.exact,
+      ),
+      context,
+    )}
     <div class="columns">
       <section class="card"><h2>Points over time</h2>${chart(history, POINTS, (s) => [s.points])}</section>
       <section class="card"><h2>Tokens over time</h2>${chart(history, TOKENS, (s) => [s.held, s.staked])}</section>
@@ -88,7 +105,10 @@ function body({ record, holdings, feasts, why, history }, context) {
 const POINTS = { label: "Points over time", series: [{ name: "points", tone: "accent" }] };
 const TOKENS = {
   label: "Tokens over time",
-  series: [{ name: "held", tone: "held", step: true }, { name: "staked", tone: "accent", step: true }],
+  series: [
+    { name: "held", tone: "held", step: true },
+    { name: "staked", tone: "accent", step: true },
+  ],
 };
 
 function chart(history, spec, values) {
@@ -105,9 +125,11 @@ function owned(holdings, { ui, set }) {
   );
   return html`<section class="card flush"><div class="card-head"><h2>Holdings</h2>
       <span class="muted">${plural(holdings.total, "range")}</span></div>
-    ${holdings.total
-      ? table("Holdings", [["Tokens"], ["How many", "number"], ["State"], ["Since, UTC"]], rows)
-      : html`<p class="pad muted">No token at this block.</p>`}
+    ${
+      holdings.total
+        ? table("Holdings", [["Tokens"], ["How many", "number"], ["State"], ["Since, UTC"]], rows)
+        : html`<p class="pad muted">No token at this block.</p>`
+    }
     ${further(holdings.next, () => set({ ranges: Math.min(1000, ui.ranges * 4) }), "ranges")}</section>`;
 }
 
@@ -119,9 +141,11 @@ function shares(feasts, { ui, set }) {
   );
   return html`<section class="card flush"><div class="card-head"><h2>Feasts</h2>
       <span class="muted">${amount(fromMicro(feasts.totalMicro))} in all</span></div>
-    ${rows.length
-      ? table("Feast shares", [["Day"], ["Share", "number"], ["Of the pool", "number"]], rows)
-      : html`<p class="pad muted">No share of a feast yet: whoever has a token staked when a day ends gets one.</p>`}
+    ${
+      rows.length
+        ? table("Feast shares", [["Day"], ["Share", "number"], ["Of the pool", "number"]], rows)
+        : html`<p class="pad muted">No share of a feast yet: whoever has a token staked when a day ends gets one.</p>`
+    }
     ${further(feasts.next, () => set({ feasts: Math.min(366, ui.feasts * 3) }), "days")}</section>`;
 }
 
