@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 
 from ngu_points import __version__
-from ngu_points.cli import look, monitor, recover, top, verify, work
+from ngu_points.cli import analysis, look, monitor, recover, top, verify, work
 from ngu_points.cli.logs import configure_logging
 from ngu_points.errors import NguError, UsageError, one_line
 
@@ -46,6 +46,7 @@ def cli() -> None:
 for command in (
     *work.COMMANDS,
     *look.COMMANDS,
+    *analysis.COMMANDS,
     *top.COMMANDS,
     *verify.COMMANDS,
     *recover.COMMANDS,

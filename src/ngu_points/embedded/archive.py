@@ -42,14 +42,15 @@ def write_segment(folder: Path, covered: Covered, identity: Identity) -> str:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(folder / name)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StoreError(f"{folder} cannot take the segment {name}: {error.strerror}") from error
     return name
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder onto the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

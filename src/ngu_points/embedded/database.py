@@ -317,15 +317,18 @@ def _damaged(path: Path, how: str) -> str:
 
 
 @contextmanager
-def writer_lock(path: Path) -> Iterator[None]:
-    """Hold the right to write; StoreError naming the other process if there is one."""
+def writer_lock(path: Path, option: str = "--db") -> Iterator[None]:
+    """Hold the right to write; StoreError naming the other process if there is one.
+
+    `option` is the one that names another path.
+    """
     lock = path.with_name(path.name + ".lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be written: {lock.parent}: {error.strerror}; name another with --db"
+            f"{path} cannot be written: {lock.parent}: {error.strerror}; name another with {option}"
         ) from error
     try:
         try:
@@ -333,7 +336,8 @@ def writer_lock(path: Path) -> Iterator[None]:
         except OSError as error:
             holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
             raise StoreError(
-                f"{path} is in use by another ngu (process {holder}): stop it, or name another --db"
+                f"{path} is in use by another ngu (process {holder}): "
+                f"stop it, or name another {option}"
             ) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
