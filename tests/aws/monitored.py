@@ -6,9 +6,13 @@ import asyncio
 import contextlib
 import json
 import secrets
+import socket
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ from aws.firehose.backup import Bucket
 from aws.firehose.service import Service
 from aws.firehose.stream import Clock, Faults, Secret, Settings, Stream
 from aws.firehose.wire import Handler, api_of, serving
-from cli.program import KEPT, address
+from cli.program import COMMAND, KEPT, address
 from localnode import served
 from ngu_points.aws import wiring
 from ngu_points.aws.environment import Environment, environment
@@ -240,9 +244,56 @@ def wait_for(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def program_env(deployment: Deployment) -> Mapping[str, str]:
-    """The environment of a monitor that runs as a program of its own."""
-    return KEPT | deployment.variables
+@dataclass
+class Running:
+    """A monitor that runs as a program, and what it has logged."""
+
+    process: subprocess.Popen[str]
+    port: int
+    lines: list[str] = field(default_factory=list)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """What its server on loopback answers; 0 while it does not."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+
+@contextlib.contextmanager
+def running(deployment: Deployment) -> Iterator[Running]:
+    """`ngu monitor` on a free port; killed at the end if it is still there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ("monitor", "--state", str(deployment.folder), "--port", str(port))
+    process = subprocess.Popen(
+        [*COMMAND, *words], env=KEPT | deployment.variables, stderr=subprocess.PIPE, text=True
+    )
+    made = Running(process, port)
+    assert process.stderr
+    reader = threading.Thread(target=made.lines.extend, args=(process.stderr,))
+    reader.start()
+    try:
+        yield made
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        process.stderr.close()
+
+
+def figure(monitor: Running, name: str) -> float:
+    """A figure of /metrics; -1 while there is none."""
+    for line in monitor.get("/metrics")[1].splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.split()[1])
+    return -1
 
 
 async def followed(

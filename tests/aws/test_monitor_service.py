@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import random
 import signal
-import socket
-import subprocess
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 import pytest
 
 from aws.firehose.service import ServiceError
 from aws.firehose.stream import Faults
-from aws.monitored import Deployment, arrived, everything, on_chain, program_env, wait_for
-from cli.program import COMMAND, busy_chain
+from aws.monitored import (
+    Deployment,
+    Running,
+    arrived,
+    everything,
+    figure,
+    on_chain,
+    running,
+    wait_for,
+)
+from cli.program import busy_chain
 from ngu_points.demo.node import SimNode
 
 Make = Callable[..., AbstractContextManager[Deployment]]
@@ -31,50 +35,6 @@ SEED, KILLS = 11, 5
 def chain() -> SimNode:
     """Some blocks with events of all types, read in ranges of five."""
     return busy_chain(60, per_block=6, max_span=5)
-
-
-@dataclass
-class Running:
-    """A monitor that runs as a program, and what it has logged."""
-
-    process: subprocess.Popen[str]
-    port: int
-    lines: list[str] = field(default_factory=list)
-
-    def get(self, path: str) -> tuple[int, str]:
-        """What its server on loopback answers; 0 while it does not."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
-
-
-@contextmanager
-def running(deployment: Deployment) -> Iterator[Running]:
-    """`ngu monitor` on a free port; killed at the end if it is still there."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ("monitor", "--state", str(deployment.folder), "--port", str(port))
-    process = subprocess.Popen(
-        [*COMMAND, *words], env=program_env(deployment), stderr=subprocess.PIPE, text=True
-    )
-    made = Running(process, port)
-    assert process.stderr
-    reader = threading.Thread(target=made.lines.extend, args=(process.stderr,))
-    reader.start()
-    try:
-        yield made
-    finally:
-        process.kill()
-        process.wait()
-        reader.join()
-        process.stderr.close()
 
 
 def busy(monitor: Running, deployment: Deployment, calls: int) -> bool:
@@ -130,14 +90,6 @@ def test_it_stops_in_order(make: Make, chain: SimNode) -> None:
         everything(deployment, position.block)
         stopped = json.loads(monitor.lines[-1])
         assert (stopped["event"], stopped["unsent"]) == ("stopped", 0)
-
-
-def figure(monitor: Running, name: str) -> float:
-    """A figure of /metrics; -1 while there is none."""
-    for line in monitor.get("/metrics")[1].splitlines():
-        if line.startswith(f"{name} "):
-            return float(line.split()[1])
-    return -1
 
 
 def test_it_says_how_it_is(make: Make, chain: SimNode) -> None:

@@ -25,7 +25,7 @@ from ngu_points.aws.monitor_fork import ForkedBelow, judged
 from ngu_points.aws.monitor_health import NODE, POSITION, Health, patiently
 from ngu_points.aws.monitor_report import Figure, Seen, figures, publish, since
 from ngu_points.aws.outbox import Outbox
-from ngu_points.aws.parameters import Parameters, Sent
+from ngu_points.aws.parameters import Parameters, Sent, naming_nodes
 from ngu_points.aws.records import Origin, write
 from ngu_points.aws.sender import Pace
 from ngu_points.aws.store import Store
@@ -97,13 +97,14 @@ class Monitor:
 
         ForkedBelow where the chain is not the one of which blocks were sent.
         """
-        head = self.seen.head = await self.reader.head()
-        while (behind := self._end()).block < head.readable:
-            try:
-                await self._add(behind, head.readable)
-            except Forked:
-                known = self._end()
-                raise await judged(self.reader, self.store, known.position) from None
+        with naming_nodes(self.parameters.path):
+            head = self.seen.head = await self.reader.head()
+            while (behind := self._end()).block < head.readable:
+                try:
+                    await self._add(behind, head.readable)
+                except Forked:
+                    known = self._end().position
+                    raise await judged(self.reader, self.store, known) from None
 
     async def _add(self, behind: Sent, to_block: int) -> None:
         """Add range after range; ends early if the position was set back meanwhile."""

@@ -14,8 +14,8 @@ from ngu_points.aws.environment import Environment
 from ngu_points.aws.monitor import Monitor, follow
 from ngu_points.aws.monitor_health import NODE, POSITION, SETTINGS, Health, patiently, serving
 from ngu_points.aws.monitor_report import prometheus
-from ngu_points.aws.parameters import RPC, Parameters
 from ngu_points.aws.parameters import SETTINGS as SETTINGS_NAME
+from ngu_points.aws.parameters import Parameters, naming_nodes
 from ngu_points.aws.store import Store
 from ngu_points.chain.reader import Reader, checked_chain, first_block
 from ngu_points.chain.rpc import Rpc
@@ -82,7 +82,7 @@ async def opened(env: Environment, folder: Path, health: Health) -> AsyncIterato
     """A monitor that knows where to go on, with the tables marked as this contract's."""
     parameters = Parameters(wiring.client("ssm", env.region), env.parameters)
     config, urls = await patiently(health, SETTINGS, partial(_settings, parameters))
-    async with _client(config, urls, f"{env.parameters}/{RPC}") as rpc:
+    async with _client(config, urls, env.parameters) as rpc:
         reader = Reader(rpc, contract_of(config), _finality(config))
         store = await patiently(health, NODE, partial(_identified, env, config, reader))
         origin = wiring.origin(env, config, store.chain_id)
@@ -110,17 +110,15 @@ async def _settings(parameters: Parameters) -> tuple[Config, list[str]]:
     return config, await asyncio.to_thread(parameters.rpc)
 
 
-def _client(config: Config, urls: list[str], where: str) -> Rpc:
+def _client(config: Config, urls: list[str], path: str) -> Rpc:
     chain = config.chain
-    try:
+    with naming_nodes(path):
         return Rpc(
             urls,
             timeout=chain.timeout,
             requests_per_second=chain.requests_per_second,
             max_retries=chain.retries,
         )
-    except UsageError as error:
-        raise UsageError(str(error).replace("--rpc", where)) from None
 
 
 def _finality(config: Config) -> str | int:
@@ -137,7 +135,6 @@ def _finality(config: Config) -> str | int:
 async def _identified(env: Environment, config: Config, reader: Reader) -> Store:
     """The store of the stage, which knows by then what it is of."""
     store = await asyncio.to_thread(lambda: Store(wiring.dynamo(env), rules_of(config)))
-    chain_id = await checked_chain(reader.rpc, config.chain.chain_id)
     contract, wanted = reader.contract, config.contract.from_block
     if store.chain_id and wanted not in (None, store.start_block):
         raise UsageError(
@@ -145,7 +142,9 @@ async def _identified(env: Environment, config: Config, reader: Reader) -> Store
             " take it out of the settings, or use another service name or stage"
         )
     known = store.start_block if store.chain_id else wanted
-    first = await first_block(reader.rpc, contract.token, known)
+    with naming_nodes(env.parameters):
+        chain_id = await checked_chain(reader.rpc, config.chain.chain_id)
+        first = await first_block(reader.rpc, contract.token, known)
     token = "0x" + contract.token.hex()
     await asyncio.to_thread(store.identify, chain_id, token, contract.kind, first)
     return store

@@ -6,13 +6,15 @@ read before it is written, because `ngu rewind` may have set it back meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from ngu_points.aws.trouble import code_of, naming
-from ngu_points.errors import BadInput, UsageError
+from ngu_points.errors import BadInput, NguError, UsageError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.persist import HIGHEST
 
@@ -105,6 +107,17 @@ class Parameters:
                     return None
                 raise
         return str(answer["Parameter"]["Value"])
+
+
+@contextmanager
+def naming_nodes(path: str) -> Iterator[None]:
+    """Raise what a client of nodes says so that it names the parameter in place of an option."""
+    try:
+        yield
+    except NguError as error:
+        if "--rpc" not in str(error):
+            raise
+        raise type(error)(str(error).replace("--rpc", f"{path}/{RPC}")) from error
 
 
 def sent_of(text: str, where: str) -> Sent:
