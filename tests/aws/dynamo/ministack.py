@@ -22,14 +22,14 @@ HOME = ROOT / ".tools" / "ministack"
 READY = HOME / "ready.txt"
 
 
-def client_at(url: str) -> Any:
-    """A client of DynamoDB; skips where boto3 is not installed."""
+def client_at(url: str, service: str = "dynamodb") -> Any:
+    """A client of a service; skips where boto3 is not installed."""
     boto3 = pytest.importorskip("boto3", reason="boto3 is not installed (extra `aws`)")
     from botocore.config import Config
 
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60)
     return boto3.client(
-        "dynamodb",
+        service,
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="test",
