@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from ngu_points.aws.dynamo import Dynamo, Where
 from ngu_points.aws.items import BLOCK_DIGITS, Row
@@ -30,6 +31,12 @@ class Gap:
     def place(self) -> tuple[str, int, int, str]:
         return self.stream, self.from_block, self.to_block, self.why
 
+    def shown(self, now: int) -> dict[str, Any]:
+        """For people and machines; one that is noticed only now has no date."""
+        since = None if self.since == now else self.since
+        return {"stream": self.stream, "from": self.from_block, "to": self.to_block,
+                "why": self.why, "since": since}  # fmt: skip
+
 
 def known(dynamo: Dynamo) -> list[Gap]:
     """The ledger, by stream and block."""
@@ -39,14 +46,12 @@ def known(dynamo: Dynamo) -> list[Gap]:
 
 def note(dynamo: Dynamo, gap: Gap) -> bool:
     """Write a gap down; False if it is there already, with the time when it was noticed."""
-    row: Row = {"stream": gap.stream, "fromBlock": gap.from_block, "toBlock": gap.to_block}
-    row |= {**_key(gap), "why": gap.why, "since": gap.since}
-    return dynamo.put(CHANGES, row, Where("attribute_not_exists(#kind)", {}))
+    return dynamo.put(CHANGES, row_of(gap), Where("attribute_not_exists(#kind)", {}))
 
 
 def drop(dynamo: Dynamo, gap: Gap) -> None:
     """Take a gap off the ledger: it is filled."""
-    dynamo.delete(CHANGES, _key(gap))
+    dynamo.delete(CHANGES, key_of(gap))
 
 
 def bring_up_to_date(dynamo: Dynamo, found: Collection[Gap], looked: Collection[str]) -> list[Gap]:
@@ -64,6 +69,13 @@ def bring_up_to_date(dynamo: Dynamo, found: Collection[Gap], looked: Collection[
     return [gap for gap in new if note(dynamo, gap)]
 
 
-def _key(gap: Gap) -> Row:
+def row_of(gap: Gap) -> Row:
+    """A gap's row of the changes table."""
+    row: Row = {"stream": gap.stream, "fromBlock": gap.from_block, "toBlock": gap.to_block}
+    return row | {**key_of(gap), "why": gap.why, "since": gap.since}
+
+
+def key_of(gap: Gap) -> Row:
+    """The key of a gap's row."""
     first, last = f"{gap.from_block:0{BLOCK_DIGITS}d}", f"{gap.to_block:0{BLOCK_DIGITS}d}"
     return {"kind": GAP, "at": f"{gap.stream}#{first}#{last}#{gap.why}"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ngu_points.aws.dynamo import Dynamo, Where
-from ngu_points.aws.items import BLOCK_DIGITS
+from ngu_points.aws.items import BLOCK_DIGITS, Row
 from ngu_points.aws.tables import CHANGES
 from ngu_points.pipeline.segments import Segment
 
@@ -33,12 +33,17 @@ def last(dynamo: Dynamo) -> Segment | None:
 
 def note(dynamo: Dynamo, segment: Segment, now: int) -> None:
     """Write down that the archive holds a range; what began behind its first block goes."""
-    named = {"fromBlock": segment.from_block, "toBlock": segment.to_block}
-    told = {"events": segment.events, "name": segment.name, "sealedAt": now}
-    dynamo.put(CHANGES, {"kind": SEGMENT, "at": _at(segment.from_block), **named, **told})
+    dynamo.put(CHANGES, row_of(segment, now))
     values = {"kind": SEGMENT, "at": _at(segment.from_block)}
     for row in list(dynamo.query(CHANGES, Where("#kind = :kind AND #at > :at", values))):
         dynamo.delete(CHANGES, {"kind": SEGMENT, "at": row["at"]})
+
+
+def row_of(segment: Segment, now: int) -> Row:
+    """A segment's row of the changes table."""
+    named = {"fromBlock": segment.from_block, "toBlock": segment.to_block}
+    told = {"events": segment.events, "name": segment.name, "sealedAt": now}
+    return {"kind": SEGMENT, "at": _at(segment.from_block), **named, **told}
 
 
 def _segment(row: Mapping[str, Any]) -> Segment:

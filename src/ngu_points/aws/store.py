@@ -9,13 +9,14 @@ finished by the next `lead`; so `commit` has nothing to do.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ngu_points.aws import changes, events, gaps, items, segments, state, strays
+from ngu_points.aws import changes, events, gaps, items, repairs, segments, state, strays
 from ngu_points.aws import lease as leases
 from ngu_points.aws.changes import POSITION_KEY, Head, Step
 from ngu_points.aws.dynamo import Dynamo, Where
@@ -36,6 +37,7 @@ from ngu_points.errors import StoreError, TransientError
 from ngu_points.pipeline.interfaces import Change, Position
 from ngu_points.pipeline.segments import Segment
 
+log = logging.getLogger("ngu")
 T = TypeVar("T")
 UNDO_KEPT = 3 * DAY
 """Steps can be taken back for this long. Then their events go to the archive, which must be done
@@ -124,13 +126,32 @@ class Store:
         """Become the writer, and finish what the one before left unfinished.
 
         `owner` names one process: what has the same name is taken for the same one, restarted.
-        TransientError while another holds the lease.
+        TransientError while another holds the lease; StoreError while a repair is unfinished.
         """
         self.check_rules()
+        self._take(owner, now)
+        try:
+            repairs.refuse(self.dynamo, StoreError)
+        except StoreError:
+            self.release()
+            raise
+        self._recover(now)
+
+    def lead_repair(self, owner: str, now: int) -> None:
+        """Become the writer in order to repair: under any rules, whatever was left unfinished.
+
+        What cannot be finished is for the repair to put right.
+        """
+        self._take(owner, now)
+        try:
+            self._recover(now)
+        except StoreError as error:
+            log.warning("not finished", extra={"fields": {"why": str(error)}})
+
+    def _take(self, owner: str, now: int) -> None:
         self._lease = leases.acquire(self.dynamo, owner, now)
         self._ready.clear()
         self._last = None
-        self._recover(now)
 
     @contextmanager
     def still(self, owner: str, now: int) -> Iterator[None]:
@@ -434,17 +455,24 @@ class Store:
         """Remember the newest and the newest final block of the chain."""
         self.dynamo.put(META, {"key": "head", "newest": head.newest, "final": head.final})
 
+    def here(self, read: Callable[[Mapping[str, Any]], T]) -> tuple[Mapping[str, Any], T]:
+        """The position and what is read at it, for the one who leads: nobody else changes it."""
+        at = self._position_row() or {"block": self.start_block - 1}
+        return at, read(at)
+
     def settled(self) -> tuple[Mapping[str, Any], Everything]:
         """A position and all rows of the state at it."""
         return self.steady(lambda _: state.read_all(self.dynamo))
 
     def steady(self, read: Callable[[Mapping[str, Any]], T]) -> tuple[Mapping[str, Any], T]:
-        """A position and what was read at it: no step was under way meanwhile."""
+        """A position and what was read at it: no step and no repair was under way meanwhile."""
+        repairs.refuse(self.dynamo)
         for _ in range(READS):
             before = self._position_row() or {"block": self.start_block - 1}
             found = read(before)
             after = self._position_row() or {"block": self.start_block - 1}
             if before == after and not self._under_way(after["block"]):
+                repairs.refuse(self.dynamo)
                 return before, found
         raise TransientError(
             "the tables change faster than they can be read whole: try again when the backlog is"

@@ -28,11 +28,18 @@ class Given:
     config: Config
     json: bool
     deployment: Deployment | None = None  # with --store dynamodb
+    finished: bool = False  # the command had been broken off, and is done by now
 
     def answer(self, data: dict[str, Any]) -> None:
         """With --json: one JSON object, the last line on stdout."""
         if self.json:
             click.echo(json.dumps(data))
+
+    def on_file(self, command: str) -> None:
+        """Refuse --store dynamodb for a command that reads the chain into a database."""
+        if self.deployment:
+            raise UsageError(f"`{command}` goes with a database file: on AWS the event monitor"
+                             " reads the chain (`ngu monitor`)")  # fmt: skip
 
 
 def shared(command: Callable[..., Any]) -> Callable[..., Any]:

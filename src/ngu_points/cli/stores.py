@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
+
+import click
+import msgspec
 
 from ngu_points.chain.rpc import Rpc
 from ngu_points.cli.options import Given
@@ -17,7 +22,10 @@ from ngu_points.embedded.retractions import Retraction, settled
 from ngu_points.embedded.store import Store
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import NguError, StoreError, UsageError
+from ngu_points.mirror import repair as mirror
+from ngu_points.mirror.deployment import cache
 from ngu_points.mirror.present import Present
+from ngu_points.mirror.repair import copied
 from ngu_points.pipeline.moment import Moment
 from ngu_points.pipeline.query import View
 
@@ -148,12 +156,57 @@ def reading(given: Given, moment: Moment | None = None) -> Iterator[Opened]:
 @contextmanager
 def looking(given: Given) -> Iterator[Store]:
     """The store as it is, whether or not it holds anything yet."""
-    with naming_errors(given.config.db):
-        store = Store.open(given.config.db, rules_of(given.config))
+    config = beside(given).config
+    with naming_errors(config.db):
+        store = Store.open(config.db, rules_of(config))
         try:
             yield store
         finally:
             store.close()
+
+
+def beside(given: Given, *, strict: bool = True, asks: bool = False) -> Given:
+    """The same on a copy of the deployment, brought up to date; on a database as it is.
+
+    `strict` as in `mirror.repair.copied`; `asks`: with the addresses of nodes.
+    """
+    if given.deployment is None:
+        return given
+    copied(given.deployment, copy_of(given), say, strict=strict)
+    return _on_copy(given, asks=asks)
+
+
+@contextmanager
+def repairing(given: Given, why: str, *, asks: bool = False) -> Iterator[Given]:
+    """Where to repair: the database, or a copy of the deployment which then goes back.
+
+    `why` is the command. `finished` of what it gives says that this very command had been broken
+    off and is done by now.
+    """
+    if given.deployment is None:
+        yield given
+        return
+    on, path = given.deployment, copy_of(given)
+    with mirror.repairing(on, path, why, say) as finished:
+        yield replace(_on_copy(given, asks=asks), finished=finished)
+
+
+def copy_of(given: Given) -> Path:
+    """Where the copy of a command's deployment is."""
+    assert given.deployment is not None, "--store dynamodb"
+    return cache(given.deployment, os.environ)
+
+
+def _on_copy(given: Given, *, asks: bool) -> Given:
+    assert given.deployment is not None, "--store dynamodb"
+    config = given.deployment.asking() if asks else given.config
+    place = msgspec.structs.replace(config.store, db=str(copy_of(given)), kind="sqlite")
+    return Given(msgspec.structs.replace(config, store=place), given.json)
+
+
+def say(text: str) -> None:
+    """Tell a person who waits."""
+    click.echo(f"ngu: {text}", err=True)
 
 
 @contextmanager

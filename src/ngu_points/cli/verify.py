@@ -13,11 +13,12 @@ from rich.table import Table
 
 from ngu_points.cli.options import Given, shared
 from ngu_points.cli.progress import counted
-from ngu_points.cli.stores import reading
+from ngu_points.cli.stores import beside, reading
 from ngu_points.config import rules_of
 from ngu_points.embedded.verify import cleared, planned, report
 from ngu_points.embedded.verify import verify as compared
 from ngu_points.errors import UsageError
+from ngu_points.mirror import notes
 from ngu_points.pipeline.verify import size
 
 SAMPLE = 1000
@@ -41,12 +42,15 @@ def verify(given: Given, sample: int | None, every: bool) -> int:
     if every and sample is not None:
         raise UsageError("--all and --sample contradict each other: give one of them")
     started = time.monotonic()
-    with reading(given) as opened:
+    here = beside(given, asks=True)
+    with reading(here) as opened:
         plan = planned(opened.history, None if every else sample or SAMPLE)
         with counted("verify", size(plan.asked)) as done:
-            found = asyncio.run(compared(given.config, opened.history, plan, done))
+            found = asyncio.run(compared(here.config, opened.history, plan, done))
         final = found.position.block <= opened.store.meta("final", -1)
-    wallets, kept = cleared(given.config, rules_of(given.config), found, int(time.time()))
+    wallets, kept = cleared(here.config, rules_of(here.config), found, int(time.time()))
+    if given.deployment:
+        notes.publish(given.deployment, here.config.db)
     answer = report(found) | {
         "final": final,
         "cleared": wallets,

@@ -219,7 +219,7 @@ class History:
         position = self.store.position()
         if timestamp >= position.timestamp and block >= position.block:
             return View.of(self.store.state(), rules, timestamp)
-        start = self._nearest(rules, timestamp, block) if start is None else start
+        start = self.nearest(rules, timestamp, block) if start is None else start
         again = refold(rules, self.covered(start.block), start, (block, timestamp))
         return View.of(again.hot.state, rules, timestamp)
 
@@ -245,7 +245,8 @@ class History:
                 return int(covered.events.timestamp[at])
         return None
 
-    def _nearest(self, rules: Rules, timestamp: int, limit: int) -> State:
+    def nearest(self, rules: Rules, timestamp: int, limit: int) -> State:
+        """The state of the last snapshot at or before a time and a block; none: an empty one."""
         for path, block, at in reversed(self._snapshots()):
             if at <= timestamp and block <= limit:
                 state = self._read_snapshot(path, rules)

@@ -95,8 +95,10 @@ class Queue:
         return [Coverage(*row) for row in found]
 
     def last_sequence(self) -> int:
-        """The highest sequence number that a coverage record has used."""
-        return self.db.execute("SELECT max(sequence) FROM coverage").fetchone()[0] or 0
+        """The highest sequence number that a coverage record has used, here or where it is from."""
+        used = self.db.execute("SELECT max(sequence) FROM coverage").fetchone()[0] or 0
+        found = self.db.execute("SELECT value FROM meta WHERE key = 'sequence'").fetchone()
+        return max(used, int(found[0]) if found else 0)
 
     def arrived(self, record: Coverage) -> bool:
         within = (record.from_block, record.to_block)
@@ -344,6 +346,11 @@ class Queue:
         )
         sequence = self.last_sequence() + 1
         self.put_coverage([replace(record, sequence=sequence, count=count, digest=digest_)])
+
+    def drop(self, stream: str, first: int, last: int) -> None:
+        """Drop a stream's events of some blocks; inside a commit."""
+        where = f"{BY_BLOCK[stream]} blockNumber BETWEEN ? AND ?"
+        self.db.execute(f"DELETE FROM {TABLES[stream]} WHERE {where}", (first, last))
 
     def forget(self, above: int) -> None:
         """Drop everything above a block: the chain has others there; inside a commit."""

@@ -40,9 +40,13 @@ class Deployment:
     @cached_property
     def archive(self) -> Archive:
         """The archive in S3, which the store knows from then on too."""
-        archive = Archive(wiring.client("s3", self.env.region), self.bucket, self.store)
+        archive = Archive(self.s3, self.bucket, self.store)
         self.store.archive = archive
         return archive
+
+    @property
+    def s3(self) -> Any:
+        return wiring.client("s3", self.env.region)
 
     @cached_property
     def bucket(self) -> str:
@@ -122,7 +126,10 @@ def _parameters(env: Environment) -> Parameters:
 
 
 def cache(deployment: Deployment, variables: Mapping[str, str]) -> Path:
-    """Where the copy of a stage is kept on this machine."""
+    """Where the copy of a stage is kept on this machine.
+
+    A bucket's name is the only one in the world, and no object in it is ever another.
+    """
     base = Path(variables.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     env = deployment.env
-    return base / "ngu-points" / f"{env.service}-{env.stage}-{env.region}" / "mirror.db"
+    return base / "ngu-points" / deployment.bucket / f"{env.service}-{env.stage}.db"

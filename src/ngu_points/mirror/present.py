@@ -12,11 +12,13 @@ import numpy as np
 from ngu_points.aws import past, state
 from ngu_points.aws.state import Everything
 from ngu_points.embedded.retractions import Retraction
+from ngu_points.engine import invariants
 from ngu_points.engine.events import ids_column
 from ngu_points.engine.fingerprint import fingerprint
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.engine.state import State
 from ngu_points.mirror import ledger
+from ngu_points.mirror.copy import contradiction
 from ngu_points.mirror.deployment import Deployment
 from ngu_points.mirror.status import final
 from ngu_points.pipeline.query import View
@@ -37,8 +39,13 @@ class Present:
         return self.deployment.store.settled()
 
     def view(self) -> View:
-        """All of the state at the last processed block."""
-        return View.of(state.whole(self.rules, *self._all), self.rules)
+        """All of the state at the last processed block; StoreError if it contradicts itself."""
+        try:
+            whole = state.whole(self.rules, *self._all)
+            invariants.check(whole, self.rules)
+        except (AssertionError, KeyError) as error:
+            raise contradiction(self.deployment, error) from error
+        return View.of(whole, self.rules)
 
     def around(self, token: int) -> View:
         """At least what concerns one token, by reading no more than its rows."""
@@ -72,4 +79,4 @@ class Present:
 
     def retractions(self, wallet: bytes) -> list[Retraction]:
         """What repairs have taken back of a wallet's points."""
-        return ledger.retractions(self.deployment.store.dynamo, wallet)
+        return ledger.retractions(self.deployment, wallet)

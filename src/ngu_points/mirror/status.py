@@ -9,7 +9,7 @@ from ngu_points.aws import health, wiring
 from ngu_points.aws.environment import Environment
 from ngu_points.aws.gaps import Gap
 from ngu_points.aws.store import Store
-from ngu_points.aws.tables import META, QUARANTINE
+from ngu_points.aws.tables import DEAD_LETTERS, META, QUARANTINE
 from ngu_points.aws.trouble import naming
 from ngu_points.errors import NguError, StoreError
 from ngu_points.mirror.deployment import Deployment
@@ -110,3 +110,20 @@ def _alarms(env: Environment) -> list[str]:
         return [str(error)]
     raised = [a for a in found.get("MetricAlarms", []) if a["AlarmName"].endswith(f"-{env.stage}")]
     return [f"alarm {a['AlarmName']}: {a.get('StateReason', 'raised')}" for a in raised]
+
+
+def dead_letters(store: Store) -> list[dict[str, Any]]:
+    """The logs that could not become events, oldest first."""
+    found = [
+        {
+            "id": row["id"],
+            "stream": row.get("of") or row["stream"],
+            "blockNumber": int(row["blockNumber"]),
+            "logIndex": int(row["logIndex"]),
+            "timestamp": int(row["timestamp"]),
+            "reason": row["reason"],
+            "raw": row["raw"].decode("utf-8", "replace"),
+        }
+        for row in store.dynamo.scan(DEAD_LETTERS)
+    ]
+    return sorted(found, key=lambda row: (row["blockNumber"], row["logIndex"]))

@@ -1,0 +1,221 @@
+"""Repair a deployment: the repairs of one machine, done on a copy, and the way back.
+
+While it lasts this process leads: nobody folds, what arrives waits. A repair that fails leaves
+the tables as they were. One that was broken off on the way back is finished by whoever repairs
+next, from what was written down (`aws.repairs`).
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ngu_points.aws import jobs, repairs
+from ngu_points.aws import lease as leases
+from ngu_points.aws.jobs import Deployment as Jobs
+from ngu_points.aws.parameters import Sent
+from ngu_points.aws.repairs import Plan, Repairs
+from ngu_points.aws.store import Store as Tables
+from ngu_points.embedded.archive import segment_files
+from ngu_points.embedded.database import archive_of, writer_lock
+from ngu_points.embedded.store import Store
+from ngu_points.errors import NguError, StoreError, TransientError
+from ngu_points.mirror import ledger
+from ngu_points.mirror.copy import Say, checked, copy
+from ngu_points.mirror.deployment import Deployment
+from ngu_points.mirror.difference import Scope, rows_of, step_of
+
+log = logging.getLogger("ngu")
+RENEWED = 30.0  # seconds between signs of life
+WAIT = 3 * leases.SECONDS
+"""Seconds that a repair waits for whoever is processing."""
+AHEAD = 1_000_000
+"""Sequence numbers that are left out when the event monitor is set back: what is still on its
+way was announced under lower ones."""
+
+
+@contextmanager
+def copying(path: Path) -> Iterator[None]:
+    """Hold the right to change the copy at `path`; undo what a repair that failed left in it."""
+    with writer_lock(path.parent / "copy", "XDG_CACHE_HOME"):
+        if _base(path).exists():
+            _undone(path)
+        yield
+
+
+@contextmanager
+def leading(store: Tables, say: Say, *, repair: bool = False) -> Iterator[str]:
+    """Lead until the end, under the name that it gives.
+
+    Waits for whoever is processing; TransientError if that takes long.
+    """
+    owner, until = _owner(), time.monotonic() + WAIT
+    while True:
+        try:
+            lead = store.lead_repair if repair else store.lead
+            lead(owner, int(time.time()))
+            break
+        except TransientError as error:
+            if time.monotonic() > until:
+                raise
+            say(f"waiting: {error}")
+            time.sleep(min(5.0, WAIT / 4))
+    over = threading.Event()
+    thread = threading.Thread(target=_renew, args=(store, over), daemon=True)
+    thread.start()
+    try:
+        yield owner
+    finally:
+        over.set()
+        thread.join()
+        with suppress(NguError):  # it runs out by itself
+            store.release()
+
+
+def _renew(store: Tables, over: threading.Event) -> None:
+    while not over.wait(RENEWED):
+        try:
+            leases.renew(store.dynamo, store.lease, int(time.time()))
+        except TransientError as error:
+            log.warning("lease not renewed", extra={"fields": {"why": str(error)}})
+        except StoreError as error:  # every write is refused from now on
+            log.error("lease lost", extra={"fields": {"why": str(error)}})
+            return
+
+
+def copied(on: Deployment, path: Path, say: Say, *, strict: bool = True) -> None:
+    """Bring the copy at `path` up to date, to be asked.
+
+    `strict`: StoreError unless all that was announced is there, and comes to the tables' state.
+    """
+    with copying(path):
+        copy(on, path, led=False, strict=strict, say=say)
+        if strict:
+            checked(on, path)
+
+
+@contextmanager
+def repairing(on: Deployment, path: Path, why: str, say: Say) -> Iterator[bool]:
+    """Copy the deployment to `path` for a repair there, then make the tables what the copy is.
+
+    Gives whether this very command had been broken off and is finished by now: then there is
+    nothing more to do.
+    """
+    with copying(path), leading(on.store, say, repair=True):
+        finished = _finished(on, say)
+        copy(on, path, led=True, strict=False, say=say)
+        with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(_base(path))) as base:
+            now.backup(base)
+        yield finished == why
+        _way_back(on, path, why)
+        _base(path).unlink()
+        copy(on, path, led=True, strict=False)
+        publish(on, int(time.time()))
+
+
+def _finished(on: Deployment, say: Say) -> str:
+    """Finish a repair that was broken off; what it was."""
+    marker = repairs.unfinished(on.store.dynamo)
+    if marker is None:
+        return ""
+    try:
+        _repairs(on).finish(on.store.lease, marker, int(time.time()))
+    except StoreError as error:
+        say(str(error))
+        return ""
+    say(f"finished `{marker.why}`, which was broken off")
+    return marker.why
+
+
+def _repairs(on: Deployment) -> Repairs:
+    return Repairs(on.store.dynamo, on.s3, on.bucket, on.parameters)
+
+
+def _way_back(on: Deployment, path: Path, why: str) -> None:
+    """Write down what differs, then do it; nothing is written where nothing does."""
+    now = int(time.time())
+    local = Store.open(path, on.store.rules)
+    try:
+        with closing(sqlite3.connect(_base(path))) as base:
+            base.execute("ATTACH ? AS now", (str(path),))
+            before, _ = on.store.here(lambda _: None)
+            scope = Scope(on, local, base, dict(before), now)
+            plan = Plan(why, step_of(scope), rows_of(scope), _sent(scope))
+        shown = local.fingerprint()
+        noted = ledger.written(on, local, now)
+    finally:
+        local.close()
+    if noted:
+        plan.rows.append(ledger.write_of(noted))
+    step = plan.step
+    if not (plan.rows or step.writes or step.after != step.before):
+        return
+    marker = _repairs(on).begin(on.store.lease, plan, now)
+    _repairs(on).finish(on.store.lease, marker, now)
+    there = on.store.fingerprint()
+    if there != shown:
+        raise StoreError(f"the tables are not what was written (fingerprint {there}, not {shown}):"
+                         " run `ngu rebuild --store dynamodb`, and report it")  # fmt: skip
+
+
+def _sent(scope: Scope) -> str | None:
+    """Where the event monitor has to go on, if that is below where it was."""
+    if not scope.rewound:
+        return None
+    at, known = scope.local.position(), scope.on.parameters.position()
+    used = max(scope.local.meta("sequence", 0), known.sequence if known else 0)
+    return Sent(at.block, at.hash, at.timestamp, used + AHEAD).text()
+
+
+def publish(on: Deployment, now: int) -> dict[str, Any]:
+    """What a recovery ends with: the ledger of gaps and the figures as they are now."""
+    run_job(on, "gap-check", now)
+    return run_job(on, "metrics-aggregation", now)
+
+
+def run_job(on: Deployment, name: str, now: int) -> dict[str, Any]:
+    """Run a job of the schedule from here, under the same lease as repairs."""
+    return jobs.run(name, Jobs(on.store, on.archive, lambda _: None, _owner()), now)
+
+
+def _owner() -> str:
+    return f"ngu of {getpass.getuser()} on {socket.gethostname()}"
+
+
+# The copy ---------------------------------------------------------------------------------
+
+
+def _base(path: Path) -> Path:
+    return path.with_name(f"{path.name}.before")
+
+
+def _undone(path: Path) -> None:
+    """Take the copy back to what it was; files that were made here may not be the bucket's."""
+    base = _base(path)
+    with closing(sqlite3.connect(base)) as db, suppress(sqlite3.DatabaseError):
+        known = {name for (name,) in db.execute("SELECT name FROM segments")}
+        for file in segment_files(archive_of(path)):
+            if file.name not in known:
+                file.unlink()
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        base.replace(path)
+        return
+    _dropped(path)
+
+
+def _dropped(path: Path) -> None:
+    """Begin anew."""
+    for file in segment_files(archive_of(path)):
+        file.unlink()
+    for name in (path, _base(path)):
+        for suffix in ("", "-wal", "-shm"):
+            name.with_name(name.name + suffix).unlink(missing_ok=True)

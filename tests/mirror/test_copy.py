@@ -1,0 +1,37 @@
+"""A copy of a deployment: asked about the past it answers what a database of the chain answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.program import busy_chain
+from mirror.stage import Stage, filled, stage_of
+
+LAST = 60
+
+
+@pytest.fixture(scope="module")
+def stage(emulator_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A stage and a database of the same 60 blocks."""
+    folder: Path = tmp_path_factory.mktemp("stage")
+    with stage_of(busy_chain(LAST, 6), emulator_url, folder) as made:
+        filled(made, LAST)
+        assert made.beside("sync", "--to-block", LAST).code == 0
+        yield made
+
+
+def test_the_past_is_the_same(stage: Stage) -> None:
+    """With --at, in the archive and behind it; exports of everything."""
+    wallet = stage.beside("leaderboard", "--json").json["leaderboard"][0]["wallet"]
+    commands: list[tuple[object, ...]] = [
+        ("leaderboard", "--at", 17), ("leaderboard", "--at", 52, "--json"),
+        ("points", wallet, "--at", "@1700080000", "--json"), ("token", 7, "--at", 40),
+        ("fingerprint", "--at", 20), ("fingerprint", "--at", 57), ("retractions",),
+        *(("export", table) for table in ("tokens", "points", "events", "feast")),
+    ]  # fmt: skip
+    for words in commands:
+        mine, other = stage.ngu(*words), stage.beside(*words)
+        assert (mine.code, mine.out) == (other.code, other.out), (words, mine.err)
