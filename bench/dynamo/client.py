@@ -69,13 +69,20 @@ class Client:
         return {}
 
     def describe_table(self, TableName: str) -> Answer:  # noqa: N803 -- botocore's names
-        maximum = dict(self.tables[TableName].maximum)
-        return {"Table": {"TableName": TableName, "TableStatus": "ACTIVE",
-                          "OnDemandThroughput": maximum}}  # fmt: skip
+        table = self.tables[TableName]
+        indexes = [
+            {"IndexName": place.name, "OnDemandThroughput": place.maximum()}
+            for place in table.indexes
+        ]
+        told = {"TableName": TableName, "TableStatus": "ACTIVE", "GlobalSecondaryIndexes": indexes}
+        return {"Table": told | {"OnDemandThroughput": table.main.maximum()}}
 
-    def update_table(self, TableName: str, OnDemandThroughput: Request) -> Answer:  # noqa: N803
-        self.tables[TableName].raise_to(OnDemandThroughput)
-        return self.describe_table(TableName)
+    def update_table(self, **request: Any) -> Answer:
+        table = self.tables[request["TableName"]]
+        table.main.bound(request.get("OnDemandThroughput", {}))
+        for one in request.get("GlobalSecondaryIndexUpdates", ()):
+            table.place(one["Update"]["IndexName"]).bound(one["Update"]["OnDemandThroughput"])
+        return self.describe_table(request["TableName"])
 
     # Writing ------------------------------------------------------------------------------
 

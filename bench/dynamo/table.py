@@ -12,6 +12,7 @@ from bench.dynamo.expressions import Item, KeyRange, value
 from bench.dynamo.throughput import Capacity, Demand, reads, writes
 
 PAGE_BYTES = 1 << 20
+MAXIMA = ("MaxReadRequestUnits", "MaxWriteRequestUnits")
 
 
 @dataclass
@@ -69,6 +70,16 @@ class Place:
             return item
         return {name: item[name] for name in self.holds if name in item}
 
+    def bound(self, maximum: Mapping[str, int]) -> None:
+        """Set the on-demand maximum of what is named; -1 takes it away."""
+        for name, capacity in zip(MAXIMA, (self.reads, self.writes), strict=True):
+            if name in maximum:
+                capacity.maximum = max(0.0, float(maximum[name]))
+
+    def maximum(self) -> dict[str, int]:
+        found = (self.reads.maximum, self.writes.maximum)
+        return {name: int(units) or -1 for name, units in zip(MAXIMA, found, strict=True)}
+
     def pages_key(self, item: Item) -> Any:
         """What a throughput of its own is counted by; None where each item has its own."""
         return value(item[self.keys[0]]) if len(self.keys) > 1 else None
@@ -84,14 +95,7 @@ class Table:
         self.rows: dict[tuple[Any, ...], Item] = {}
         self.main = Place("", primary, None, writes("Table"), reads("Table"))
         self.indexes = [_index(one, primary) for one in request.get("GlobalSecondaryIndexes", ())]
-        self.maximum = {"MaxReadRequestUnits": -1, "MaxWriteRequestUnits": -1}
-        self.raise_to(request.get("OnDemandThroughput", {}))
-
-    def raise_to(self, maximum: Mapping[str, int]) -> None:
-        """Set the on-demand maximum; -1 takes it away."""
-        self.maximum |= maximum
-        self.main.writes.maximum = max(0.0, float(self.maximum["MaxWriteRequestUnits"]))
-        self.main.reads.maximum = max(0.0, float(self.maximum["MaxReadRequestUnits"]))
+        self.main.bound(request.get("OnDemandThroughput", {}))
 
     def place(self, index: str | None) -> Place:
         """The table itself, or one of its indexes."""
@@ -156,8 +160,7 @@ def _index(request: Mapping[str, Any], primary: tuple[str, ...]) -> Place:
     if projection["ProjectionType"] == "ALL":
         held = None
     place = Place(str(request["IndexName"]), keys, held, writes("Index"), reads("Index"))
-    most = request.get("OnDemandThroughput", {})
-    place.writes.maximum = max(0.0, float(most.get("MaxWriteRequestUnits", 0)))
+    place.bound(request.get("OnDemandThroughput", {}))
     return place
 
 

@@ -48,6 +48,9 @@ DEAD_LETTERS = Metric("DeadLetters", "Count")
 HEARTBEAT = Metric("Heartbeat", "Count")
 JOB_FAILURES = Metric("JobFailures", "Count")
 
+# the scale function, whenever it is called
+RAISED = Metric("RaisedLimits", "Count")  # tables and functions above their own settings
+
 # the event monitor, every minute
 MONITOR_HEARTBEAT = Metric("MonitorHeartbeat", "Count")
 HEAD = Metric("HeadBlock", "None")  # the newest block that the node has
