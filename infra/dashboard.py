@@ -52,6 +52,8 @@ def _processing(seen: Watched) -> list[cloudwatch.GraphWidget]:
     done = [metrics.PROCESSED, metrics.STEPS, metrics.ANOMALIES]
     wrong = [metrics.GAPS, metrics.DEAD_LETTERS, metrics.JOB_FAILURES, metrics.FORKS]
     alive = [metrics.HEARTBEAT, metrics.MONITOR_HEARTBEAT]
+    named = {metrics.DELAY, *heights, *behind, *done, *wrong, *alive}
+    others = [metric for metric in METRICS if metric.per is None and metric not in named]
     return [
         _graph("Processing delay (s)", [_shown(seen, metrics.DELAY)]),
         _graph("Blocks", [_shown(seen, metric) for metric in heights]),
@@ -62,6 +64,7 @@ def _processing(seen: Watched) -> list[cloudwatch.GraphWidget]:
             [_shown(seen, m, "Maximum" if m in wrong[:2] else "Sum") for m in wrong],
         ),
         _graph("Signs of life", [_shown(seen, metric) for metric in alive]),
+        *([_graph("Others", [_shown(seen, m, "Maximum") for m in others])] if others else []),
     ]
 
 

@@ -71,6 +71,10 @@ class Stack:
             return "<" + ".".join(value["Fn::GetAtt"]) + ">"
         if set(value) == {"Fn::ImportValue"}:
             return f"<{value['Fn::ImportValue']}>"
+        if set(value) == {"Fn::Sub"}:
+            return value["Fn::Sub"].replace("${", "<").replace("}", ">")
+        if set(value) == {"Fn::Base64"}:
+            return self.plain(value["Fn::Base64"])
         if set(value) == {"Fn::Join"}:
             between, parts = value["Fn::Join"]
             return between.join(map(str, self.plain(parts)))
@@ -104,7 +108,7 @@ class Deployment:
     def allowed(self, role: str) -> list[tuple[str, str, str]]:
         """What a role may do: action, resource, condition."""
         found = []
-        stack = self["monitor" if role == "Role" else "events"]
+        stack = self["monitor" if role == "Role" else "events"]  # the monitor's is just Role
         for name, made in stack.all("AWS::IAM::Role").items():
             if re.fullmatch(role.replace("-", "") + "[0-9A-F]{8}", name):
                 for policy in made["Policies"]:
