@@ -231,7 +231,7 @@ class Victim:
 
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NGU_")}
-    return kept | {"PYTHONPATH": str(ROOT), "NGU_CHAIN_POLL_INTERVAL": "0.02"}
+    return kept | {"PYTHONPATH": str(ROOT), "NGU_CHAIN_POLL_INTERVAL": "0.02", "NGU_WEB_PORT": "0"}
 
 
 def _an_hour_passes(db: Path) -> bool:

@@ -262,7 +262,8 @@ def following(words: list[str], clock: Path, folder: Path) -> Iterator[Watch]:
         process = subprocess.Popen(
             [sys.executable, "-c", START, str(clock), "run", *words, "--json"],
             cwd=ROOT,
-            env={k: v for k, v in os.environ.items() if not k.startswith("NGU_")},
+            env={k: v for k, v in os.environ.items() if not k.startswith("NGU_")}
+            | {"NGU_WEB_PORT": "0"},
             stdout=out,
             stderr=out,
         )

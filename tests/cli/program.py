@@ -20,7 +20,8 @@ from ngu_points.demo.traffic import Traffic, events_of, wallets
 
 COMMAND = (sys.executable, "-m", "ngu_points")
 KEPT = {k: v for k, v in os.environ.items() if not k.startswith("NGU_") and k != "LOG_LEVEL"}
-"""The environment without settings that whoever runs the tests may have."""
+"""The environment without settings that whoever runs the tests may have, and any free port."""
+KEPT["NGU_WEB_PORT"] = "0"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ngu_points.demo.fetch import Reason
 
 def environment(folder: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("NGU_")}
-    return kept | {"TMPDIR": str(folder)}
+    return kept | {"TMPDIR": str(folder), "NGU_WEB_PORT": "0"}
 
 
 def demo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

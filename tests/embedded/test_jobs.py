@@ -15,6 +15,7 @@ from ngu_points.embedded import jobs
 from ngu_points.embedded.history import History
 from ngu_points.embedded.status import status
 from ngu_points.embedded.store import Store
+from ngu_points.embedded.windows import windows
 from ngu_points.engine.coverage import Head, announce
 from ngu_points.engine.rules import DAY, Rules, Season
 from ngu_points.errors import StoreError
@@ -93,14 +94,36 @@ def test_points_recalc_notices_a_feast_that_does_not_add_up(history: History) ->
 
 
 def test_metrics_keep_a_row_for_each_five_minutes(history: History) -> None:
-    """Running figures, one row a window, the latest in it; old rows go."""
-    for at in (NOW, NOW + 1, NOW + 300, NOW + jobs.KEEP_METRICS + 600):
+    """Running figures, one row a window, the latest in it."""
+    for at in (NOW, NOW + 1, NOW + 300):
         measured = jobs.metrics_aggregation(history, at)
     rows = history.store.db.execute("SELECT at, measured FROM metrics ORDER BY at").fetchall()
-    kept = [at for at, _ in rows]
-    assert len(kept) == 1
-    assert json.loads(rows[0][1]) == measured
+    assert [at for at, _ in rows] == [NOW // 300 * 300, NOW // 300 * 300 + 300]
+    assert json.loads(rows[-1][1]) == measured
     assert (measured["events"], measured["tokens"], measured["staked"]) == (2, "10", "1")
+
+
+def test_old_windows_are_thinned_to_hours_and_days(history: History) -> None:
+    """After 30 days the last row of each hour stays, after a year that of each day."""
+    start = NOW // DAY * DAY
+    first = [start + 300 * n for n in range(0, 600, 7)]  # two days and a bit, not every window
+    for at in first:
+        jobs.metrics_aggregation(history, at)
+
+    def kept(now: int) -> list[int]:
+        jobs.metrics_aggregation(history, now)
+        rows = history.store.db.execute("SELECT at FROM metrics WHERE at < ?", (start + 9 * DAY,))
+        return sorted(row[0] for row in rows)
+
+    def last_of_each(seconds: int) -> list[int]:
+        return sorted({at // seconds: at for at in first}.values())
+
+    assert kept(start + 9 * DAY) == first
+    assert kept(start + 40 * DAY) == last_of_each(3_600)
+    days = last_of_each(DAY)
+    assert kept(start + 400 * DAY) == days
+    found = windows(history.store, DAY, start, start + 9 * DAY, 10)
+    assert [row["at"] for row in found] == [at // DAY * DAY for at in days]
 
 
 def test_processed_events_expire_only_once_they_are_archived(history: History) -> None:

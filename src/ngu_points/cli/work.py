@@ -6,24 +6,36 @@ import asyncio
 import json
 import logging
 import signal
+import socket
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from ngu_points.cli.options import Given, shared
 from ngu_points.cli.progress import drawn
 from ngu_points.cli.stores import writing
+from ngu_points.config import WebSettings
 from ngu_points.demo.show import for_a_while, show
 from ngu_points.embedded import jobs
 from ngu_points.embedded.app import App, opened
 from ngu_points.embedded.run import follow
+from ngu_points.embedded.web import beside, listening, url_of
 from ngu_points.engine.coverage import Head
 from ngu_points.errors import UsageError
+from ngu_points.mirror.repair import run_job
 
+log = logging.getLogger("ngu")
 TEMPLATE = Path(__file__).with_name("ngu.toml")
+
+PORT = click.option(
+    "--port", type=click.IntRange(0, 65_535), metavar="N",
+    help="Serve dashboard and API there (default 8080; 0: any that is free).",
+)  # fmt: skip
+NO_WEB = click.option("--no-web", is_flag=True, help="Serve no dashboard and no API.")
 
 
 @click.command()
@@ -57,6 +69,7 @@ def sync(given: Given, to_block: int | None) -> int:
     \b
     ngu sync --rpc https://base.example --contract 0x1234… --kind erc721
     """
+    given.on_file("ngu sync")
     return asyncio.run(_sync(given, to_block))
 
 
@@ -137,18 +150,28 @@ def _print_summary(s: dict[str, Any], seconds: float) -> None:
 
 
 @click.command()
+@PORT
+@NO_WEB
 @shared
-def run(given: Given) -> int:
-    """Follow the chain until stopped: read, process, and run the schedules.
+def run(given: Given, port: int | None, no_web: bool) -> int:
+    """Follow the chain until stopped: read, process, run the schedules, serve the dashboard.
 
-    Ctrl-C or SIGTERM ends it gracefully; after a crash it goes on where it was.
+    Ctrl-C or SIGTERM ends it gracefully; after a crash it goes on where it was. The dashboard and
+    the API are at http://127.0.0.1:8080 (see --port).
     """
-    return asyncio.run(_run(given))
+    given.on_file("ngu run")
+    web = given.config.web
+    if port is not None:
+        web = msgspec.structs.replace(web, port=port)
+    listener = None if no_web else listening(web)
+    return asyncio.run(_run(given, listener))
 
 
-async def _run(given: Given) -> int:
+async def _run(given: Given, listener: socket.socket | None) -> int:
     stop = asyncio.Event()
-    async with opened(given.config) as app:
+    if listener is not None:
+        log.info("serving", extra={"fields": {"url": url_of(listener)}})
+    async with opened(given.config) as app, beside(given.config, listener):
         with stopping(stop):
             await follow(app, stop)
         head = app.progress.head or Head(-1, -1, -1)
@@ -191,22 +214,30 @@ class Duration(click.ParamType[float]):
 @click.option("--for", "seconds", type=Duration(), metavar="TIME", help="End after 20s, 2m, 1h.")
 @click.option("--simulated", is_flag=True, help="Use the simulated node, even where anvil runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def demo(seconds: float | None, simulated: bool, as_json: bool) -> int:
+@click.option("--port", type=click.IntRange(0, 65_535), metavar="N", default=8080,
+              envvar="NGU_WEB_PORT", show_default=True,
+              help="Serve dashboard and API there (0: any that is free).")  # fmt: skip
+@NO_WEB
+def demo(seconds: float | None, simulated: bool, as_json: bool, port: int, no_web: bool) -> int:
     """Watch a local chain mint, transfer, burn, stake and unstake, and what it comes to.
 
     Starts a real EVM node (anvil) with traffic from several wallets, follows its head with the
     whole pipeline, and in the end compares every token with the contract. Keeps nothing.
+    The dashboard is at http://127.0.0.1:8080 meanwhile (see --port).
     """
-    return asyncio.run(_demo(seconds, simulated, as_json))
+    listener = None if no_web else listening(WebSettings(port=port))
+    return asyncio.run(_demo(seconds, simulated, as_json, listener))
 
 
-async def _demo(seconds: float | None, simulated: bool, as_json: bool) -> int:
+async def _demo(
+    seconds: float | None, simulated: bool, as_json: bool, listener: socket.socket | None
+) -> int:
     logging.getLogger("ngu").setLevel(logging.WARNING)
     stop = asyncio.Event()
     with stopping(stop):
         ending = asyncio.create_task(for_a_while(stop, seconds))
         try:
-            summary = await show(stop, simulated=simulated, quiet=as_json)
+            summary = await show(stop, simulated=simulated, quiet=as_json, listener=listener)
         finally:
             ending.cancel()
     if as_json:
@@ -229,8 +260,13 @@ async def _demo(seconds: float | None, simulated: bool, as_json: bool) -> int:
 @shared
 def recalc(given: Given) -> int:
     """Run Points Recalc now: the ranked snapshot, and a check that ledger and totals agree."""
-    with writing(given) as history:
-        result = jobs.recalc(history, int(time.time()))
+    now = int(time.time())
+    if given.deployment:
+        given.deployment.check()
+        result = run_job(given.deployment, "points-recalc", now)
+    else:
+        with writing(given) as history:
+            result = jobs.recalc(history, now)
     if not given.json:
         click.echo(f"ranked {result['wallets']:,} wallets at block {result['block']:,}; "
                    f"ledger and totals agree")  # fmt: skip

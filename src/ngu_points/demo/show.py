@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ from ngu_points.embedded import jobs
 from ngu_points.embedded.app import App, opened
 from ngu_points.embedded.picture import Frame, frame, picture
 from ngu_points.embedded.run import follow
+from ngu_points.embedded.web import beside, url_of
 from ngu_points.engine.runs import NOBODY
 from ngu_points.errors import NguError
 
@@ -56,8 +58,13 @@ class Local:
     traffic: Callable[[asyncio.Event], Awaitable[Played]]
 
 
-async def show(stop: asyncio.Event, *, simulated: bool, quiet: bool) -> dict[str, Any]:
-    """Run the demo until `stop`; returns the summary. NguError if the contract disagrees."""
+async def show(
+    stop: asyncio.Event, *, simulated: bool, quiet: bool, listener: socket.socket | None = None
+) -> dict[str, Any]:
+    """Run the demo until `stop`; returns the summary. NguError if the contract disagrees.
+
+    The dashboard is served on `listener`.
+    """
     console = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="ngu-demo-") as folder:
         async with _local(simulated, console, quiet) as local:
@@ -67,7 +74,9 @@ async def show(stop: asyncio.Event, *, simulated: bool, quiet: bool) -> dict[str
                 store=StoreSettings(db=str(Path(folder) / "demo.db")),
                 points=PointsSettings(tiers=[TierSettings(1, "1.5")]),
             )
-            async with opened(config) as app:
+            if listener is not None and not quiet:
+                console.print(f"dashboard: {url_of(listener)}")
+            async with opened(config) as app, beside(config, listener):
                 return await _watched(app, local, stop, console, quiet)
 
 

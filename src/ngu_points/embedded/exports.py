@@ -6,12 +6,14 @@ import csv
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from io import StringIO
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 
@@ -26,7 +28,14 @@ from ngu_points.pipeline.query import View
 
 FORMATS = ("csv", "json", "parquet")
 TABLES = ("tokens", "points", "events", "feast")
+MEDIA = {
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "parquet": "application/vnd.apache.parquet",
+}
 CHUNK = 50_000
+PART, PART_BYTES = 2_000, 1 << 18
+"""Rows and bytes that are sent at once."""
 TOKENS_MAX = 1_000_000_000
 """Rows of one token each that a file may have; a single event can mint 2^256 of them."""
 Row = tuple[Any, ...]
@@ -186,19 +195,69 @@ def _events(view: View, history: History) -> Iterator[Row]:
             return
 
 
-def _write_text(file: TextIO, kind: str, header: tuple[str, ...], rows: Iterator[Row]) -> int:
+def streamed(
+    table: str, kind: str, view: View, history: History, *, ranges: bool = False
+) -> Iterator[bytes]:
+    """A table part by part, in constant memory; UsageError if it cannot be had so."""
+    header, rows = _table(table, view, history.store, history, ranges)
+    if kind == "parquet":
+        yield from _parquet_parts(header, rows)
+        return
+    file = StringIO()
+    yield b""  # what can be wrong has been found by now
+    for part in _texts(file, kind, header, rows):
+        yield part.encode()
+
+
+def _texts(
+    file: StringIO, kind: str, header: tuple[str, ...], rows: Iterator[Row]
+) -> Iterator[str]:
+    """Text in pieces of some thousand rows."""
+    first = True
+    while True:
+        chunk = list(islice(rows, PART))
+        _write_text(file, kind, header, iter(chunk), first=first, last=len(chunk) < PART)
+        yield file.getvalue()
+        file.seek(0)
+        file.truncate()
+        first = False
+        if len(chunk) < PART:
+            return
+
+
+def _parquet_parts(header: tuple[str, ...], rows: Iterator[Row]) -> Iterator[bytes]:
+    with tempfile.TemporaryFile() as file:
+        _write_parquet(file, header, rows)
+        file.seek(0)
+        while part := file.read(PART_BYTES):
+            yield part
+
+
+def _write_text(
+    file: TextIO,
+    kind: str,
+    header: tuple[str, ...],
+    rows: Iterator[Row],
+    *,
+    first: bool = True,
+    last: bool = True,
+) -> int:
+    """Rows as text; `first` and `last` say whether the text begins and ends here."""
     count = 0
     if kind == "csv":
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+        if first:
+            writer.writerow(header)
         for count, row in enumerate(rows, 1):  # noqa: B007
             writer.writerow(row)
         return count
-    file.write("[")
+    if first:
+        file.write("[")
     for count, row in enumerate(rows, 1):
-        file.write(",\n" if count > 1 else "\n")
+        file.write("\n" if first and count == 1 else ",\n")
         json.dump(dict(zip(header, map(_plain, row), strict=True)), file)
-    file.write("\n]\n")
+    if last:
+        file.write("\n]\n")
     return count
 
 
@@ -207,7 +266,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, int) and abs(value) > 2**53 else value
 
 
-def _write_parquet(path: Path, header: tuple[str, ...], rows: Iterator[Row]) -> int:
+def _write_parquet(path: Path | IO[bytes], header: tuple[str, ...], rows: Iterator[Row]) -> int:
     """Columns that may need more than 63 bits are decimal text, so that no value is rounded."""
     try:
         import pyarrow as pa
@@ -232,6 +291,6 @@ def _write_parquet(path: Path, header: tuple[str, ...], rows: Iterator[Row]) -> 
 
 
 @contextmanager
-def _parquet_file(path: Path, schema: Any, parquet: Any) -> Iterator[Any]:
+def _parquet_file(path: Path | IO[bytes], schema: Any, parquet: Any) -> Iterator[Any]:
     with parquet.ParquetWriter(path, schema) as file:
         yield file

@@ -7,17 +7,16 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from ngu_points.embedded import windows
 from ngu_points.embedded.history import History
 from ngu_points.embedded.repair import missing, note_damage, note_missing
 from ngu_points.embedded.retractions import settle
-from ngu_points.engine.rules import DAY
 from ngu_points.errors import NguError, StoreError
 from ngu_points.pipeline import jobs as pure
 from ngu_points.pipeline import query
 from ngu_points.pipeline.schedule import JOBS, due
 
 log = logging.getLogger("ngu")
-KEEP_METRICS = 30 * DAY
 
 
 def points_recalc(history: History, now: int) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def points_recalc(history: History, now: int) -> dict[str, Any]:
 
 
 def metrics_aggregation(history: History, now: int) -> dict[str, Any]:
-    """One row of running figures, kept for 30 days."""
+    """One row of running figures: the windows of 5 minutes, hours and days are made of them."""
     store = history.store
     state, position = store.state(), store.position()
     counters = store.meta("counters") or {}
@@ -58,10 +57,7 @@ def metrics_aggregation(history: History, now: int) -> dict[str, Any]:
         **pure.totals(state),
     }
     with store.commit():
-        store.db.execute(
-            "REPLACE INTO metrics VALUES (?, ?)", (now // 300 * 300, json.dumps(measured))
-        )
-        store.db.execute("DELETE FROM metrics WHERE at < ?", (now - KEEP_METRICS,))
+        windows.keep(store.db, now, measured)
     return measured
 
 

@@ -1,0 +1,112 @@
+"""Events looked up in the archive and the working queue, the latest first, in bounded steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ngu_points.embedded.archive import read_segment
+from ngu_points.embedded.history import History
+from ngu_points.embedded.store import Store
+from ngu_points.engine.events import Bool, Events, concat, empty, ids
+from ngu_points.engine.state import among
+from ngu_points.errors import TransientError
+from ngu_points.pipeline.explain import disjoint, having, meeting
+from ngu_points.web.interfaces import Found, Looked
+
+SCANNED = 500_000
+"""Events that one question looks through at most; the next page goes on behind them."""
+EXPLAINED = 2_000_000
+"""Events on one wallet's tokens that are folded for an explanation at most."""
+
+
+def find(history: History, looked: Looked) -> Found:
+    """The latest events that are looked for."""
+    store, found, scanned, missing = history.store, [], 0, looked.limit
+    top = min(looked.to_block, looked.before[0])
+    lowest = min(top + 1, store.position().block + 1)
+    for first, events in _newest_first(history, looked.from_block, top):
+        events = events.take(_wanted(events, looked))
+        page = events.take(slice(max(len(events) - missing, 0), None))
+        found.append(page)
+        missing -= len(page)
+        if not missing:
+            end = int(page.block[0]), int(page.log_index[0])
+            return _answer(store, found, end, end[0])
+        scanned += len(events)
+        lowest = max(first, looked.from_block)
+        if scanned >= SCANNED and first > max(looked.from_block, _start(store)):
+            return _answer(store, found, (first, 0), first)
+    return _answer(store, found, None, lowest)
+
+
+def _start(store: Store) -> int:
+    return int(store.meta("start_block", 0))
+
+
+def _newest_first(history: History, low: int, high: int) -> Iterator[tuple[int, Events]]:
+    """Pieces of the history from its end, each with the first block that it covers."""
+    store = history.store
+    archived = store.archived()
+    first = max(low, archived + 1)
+    last = min(high, store.position().block)
+    if first <= last:
+        yield first, store.queue.recent(first, last)
+    for segment in reversed(store.segments()):
+        if segment.from_block <= high and segment.to_block >= low:
+            yield segment.from_block, read_segment(history.folder / segment.name).events
+
+
+def _wanted(events: Events, looked: Looked) -> Bool:
+    block, log_index = looked.before
+    wanted: Bool = (events.block < block) | (
+        (events.block == block) & (events.log_index < log_index)
+    )
+    wanted &= (events.block >= looked.from_block) & (events.block <= looked.to_block)
+    if looked.types:
+        wanted &= np.isin(events.kind, looked.types)
+    if looked.wallet is not None:
+        chosen = frozenset({looked.wallet})
+        wanted &= among(events.sender, chosen) | among(events.recipient, chosen)
+    if looked.token is not None:
+        reaches = events.first + events.quantity > looked.token
+        wanted &= (events.first <= looked.token) & reaches
+    return wanted
+
+
+def _answer(
+    store: Store, found: list[Events], scanned: tuple[int, int] | None, block: int
+) -> Found:
+    events = concat(found).sorted() if found else empty()
+    events = events.take(slice(None, None, -1))
+    return Found(events, _errors(store, ids(events)), scanned, block)
+
+
+def _errors(store: Store, names: list[str]) -> dict[str, str]:
+    """What events of these ids contradicted."""
+    marks = ",".join("?" * len(names))
+    found = store.db.execute(f"SELECT id, note FROM anomalies WHERE id IN ({marks})", names)
+    return dict(found.fetchall())
+
+
+def concerning(history: History, wallet: bytes, block: int, timestamp: int) -> Events:
+    """All events on tokens that a wallet ever had, in position order, up to a moment."""
+    first, end = [], []
+    for covered in history.covered():
+        ranges = having(covered.events, wallet)
+        first.append(ranges[0])
+        end.append(ranges[1])
+    if not first:
+        return empty()
+    mine = disjoint(np.concatenate(first), np.concatenate(end))
+    found, count = [], 0
+    for covered in history.covered():
+        events = covered.events
+        meets = meeting(events, *mine)
+        meets &= (events.block <= block) & (events.timestamp <= timestamp)
+        found.append(events.take(meets))
+        count += len(found[-1])
+        if count > EXPLAINED:
+            raise TransientError("this wallet's tokens have too many events to explain at once")
+    return concat(found)

@@ -1,0 +1,347 @@
+"""What the web application reads: a copy of the state in memory that follows the database.
+
+It folds on whatever the database has gained since, so keeping up costs what the new events cost;
+after a fork or a repair it is loaded again. Everything else is asked of SQLite and the archive at
+one moment each. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ngu_points.embedded import lookup
+from ngu_points.embedded.archive import read_segment
+from ngu_points.embedded.database import naming_errors
+from ngu_points.embedded.days import closed_days, share_of
+from ngu_points.embedded.exports import MEDIA, streamed
+from ngu_points.embedded.history import LATEST, History
+from ngu_points.embedded.retractions import settled
+from ngu_points.embedded.standing import Pace, standing_of
+from ngu_points.embedded.store import Store
+from ngu_points.embedded.windows import windows, with_new
+from ngu_points.engine.events import Events, Ints, blobs
+from ngu_points.engine.rules import DAY, Rules
+from ngu_points.engine.state import State
+from ngu_points.errors import TransientError, UsageError
+from ngu_points.pipeline import jobs
+from ngu_points.pipeline.board import Board, board_of
+from ngu_points.pipeline.moment import Moment
+from ngu_points.pipeline.query import View, refold
+from ngu_points.web.interfaces import Day, Doubt, Export, Found, Looked, Seen, Standing
+from ngu_points.web.problems import nothing_yet
+
+T = TypeVar("T")
+EVERY, SAMPLES = 5, 720
+"""Seconds between the figures that are kept in memory, and how many are."""
+PAST, STORIES, EXPORTS = 4, 8, 2
+"""Past states and wallets' events that are kept at hand; exports at once."""
+LONGEST_STORY = 100_000  # events of a wallet that are kept at hand
+
+
+class Recent(OrderedDict[Any, Any]):
+    """The last few things that were asked for, by what they were asked by."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.lock = threading.Lock()
+
+    def get_or(self, key: Any, make: Callable[[], T], keep: Callable[[T], bool]) -> T:
+        with self.lock:
+            if key in self:
+                self.move_to_end(key)
+                found: T = self[key]
+                return found
+        made = make()
+        if keep(made):
+            with self.lock:
+                self[key] = made
+                while len(self) > self.size:
+                    self.popitem(last=False)
+        return made
+
+
+class Replica:
+    """Implements `web.interfaces.Source`. One thread calls `refresh`, any thread asks."""
+
+    def __init__(self, path: Path, rules: Rules) -> None:
+        self.path = path
+        self._rules = rules
+        self._seen: Seen | None = None
+        self._board: Board | None = None
+        self._standing: Standing | None = None
+        self._known: dict[bytes, int] = {}
+        self._midnight: tuple[int, Ints, int] | None = None  # timestamp, numerators, denominator
+        self._uncertain: frozenset[bytes] = frozenset()
+        self._retractions = 0
+        self._pace = Pace()
+        self._samples: deque[tuple[int, dict[str, Any]]] = deque(maxlen=SAMPLES)
+        self._past, self._stories = Recent(PAST), Recent(STORIES)
+        self._exports = threading.BoundedSemaphore(EXPORTS)
+
+    @property
+    def rules(self) -> Rules:
+        return self._rules
+
+    # Following ----------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Take over what the database has now; StoreError if it cannot be read."""
+        with self._reading() as history:
+            store = history.store
+            self._standing = standing_of(store, self._pace)
+            if store.meta("position") is None:
+                self._seen = self._board = None
+                return
+            store.check_rules()
+            self._retractions = self._standing.figures["retractions"]
+            found = store.db.execute("SELECT wallet FROM uncertain").fetchall()
+            self._uncertain = frozenset(row[0] for row in found)
+            position, branch = store.position(), str(store.meta("revision", 0))
+            before = self._seen
+            new = before is None or before.branch != branch
+            if before is None or new or before.view.state.block > position.block:
+                state = self._loaded(history)
+            elif before.view.state.block < position.block:
+                state = self._followed(history, before.view.state)
+            else:
+                state = before.view.state
+            final = position.block <= store.meta("final", -1)
+            if before is not None and state is before.view.state:
+                if before.final == final and before.block_hash == position.hash:
+                    return
+                view = before.view
+            else:
+                view = View.of(state, self._rules, known=self._known)
+            midnight = None if self._midnight is None else self._midnight[1:]
+            seen = Seen(view, position.hash, final, branch, midnight)
+            self._board = board_of(view)
+            self._seen = seen
+
+    def sample(self, now: float) -> None:
+        """Keep the figures of this moment, every few seconds, for charts of the last hour."""
+        seen, standing = self._seen, self._standing
+        at = int(now) // EVERY * EVERY
+        if seen is None or standing is None or (self._samples and self._samples[-1][0] >= at):
+            return
+        figures = standing.figures
+        measured = {
+            "block": seen.view.state.block,
+            "lag": figures["lag"] or 0,
+            "delay": max(int(now) - seen.view.timestamp, 0),
+            "gaps": len(standing.gaps),
+            **jobs.folded(standing.counters),
+            "backlog": figures["backlog"],
+            "deadLetters": figures["deadLetters"],
+            **jobs.totals(seen.view.state),
+        }
+        self._samples.append((at, measured))
+
+    def _loaded(self, history: History) -> State:
+        """The whole state from the database; numbers of wallets begin anew."""
+        state = history.store.state()
+        self._known = {a: i for i, a in enumerate(blobs(state.wallets.address))}
+        midnight = state.timestamp // DAY * DAY
+        view = history.state_at(self._rules, midnight)
+        numerators, denominator = self._points(view, state.timestamp)
+        rows = [self._known.get(a, -1) for a in blobs(view.state.wallets.address)]
+        aligned = np.zeros(len(state.wallets), numerators.dtype)
+        chosen = np.array(rows, np.int64)
+        aligned[chosen[chosen >= 0]] = numerators[chosen >= 0]
+        self._midnight = midnight, aligned, denominator
+        return state
+
+    def _followed(self, history: History, state: State) -> State:
+        """The state with what has come since folded on; stops at 00:00 UTC to look around."""
+        position = history.store.position()
+        midnight = position.timestamp // DAY * DAY
+        if state.timestamp < midnight:
+            until = (LATEST, midnight)
+            again = refold(self._rules, history.covered(state.block), state, until)
+            state = again.hot.state
+            view = View.of(state, self._rules, midnight)
+            self._midnight = midnight, *self._points(view, position.timestamp)
+        again = refold(self._rules, history.covered(state.block), state)
+        state = again.hot.state
+        fresh = blobs(state.wallets.address[len(self._known) :])
+        self._known.update({a: i for i, a in enumerate(fresh, len(self._known))})
+        return state
+
+    def _points(self, view: View, timestamp: int) -> tuple[Ints, int]:
+        if not self._rules.seasons:
+            return np.zeros(len(view.state.wallets), np.int64), 1
+        return view.points(self._rules.current_season(timestamp))
+
+    @contextmanager
+    def _reading(self) -> Iterator[History]:
+        """The database at one moment."""
+        with naming_errors(self.path):
+            store = Store.open(self.path, self._rules)
+            try:
+                yield History(store)
+            finally:
+                store.close()
+
+    # Answering ----------------------------------------------------------------------------
+
+    def newest(self) -> Seen | None:
+        return self._seen
+
+    def standing(self) -> Standing | None:
+        return self._standing
+
+    def newest_board(self) -> Board | None:
+        """The leaderboard of the newest state."""
+        return self._board
+
+    def seen(
+        self,
+        at: Moment | None,
+        *,
+        wallet: bytes | None = None,  # noqa: ARG002 -- it is all here
+        token: int | None = None,  # noqa: ARG002
+    ) -> Seen:
+        """The state at a moment; all of it, whatever wallet or token is asked about."""
+        seen = self._seen
+        if seen is None:
+            raise nothing_yet()
+        if at is None or at.block == seen.view.state.block:
+            return seen
+        last, end = seen.view.state.block, seen.view.timestamp
+        if at.block is not None and at.block > last:
+            raise UsageError(f"at: block {at.block} is beyond the last covered block, {last}")
+        if at.timestamp is not None and at.timestamp > end:
+            raise UsageError(f"at: the last covered block is of @{end}: leave it out for now")
+        if at.timestamp == end:
+            return seen
+        with self._reading() as history:
+            timestamp = at.timestamp
+            if timestamp is None:
+                timestamp = _time_of(history, at.block or 0)
+            return self._at(history, LATEST if at.block is None else at.block, timestamp)
+
+    def _at(self, history: History, block: int, timestamp: int) -> Seen:
+        store = history.store
+        branch = str(store.meta("revision", 0))
+
+        def make() -> Seen:
+            view = history.state_at(self._rules, timestamp, block)
+            final = view.state.block <= store.meta("final", -1)
+            return Seen(view, None, final, branch)
+
+        return self._past.get_or((block, timestamp, branch), make, lambda _: True)
+
+    def board(self, seen: Seen, season: int) -> Board:
+        newest = self._board
+        if newest is not None and newest.view is seen.view and newest.season == season:
+            return newest
+        return board_of(seen.view, season)
+
+    def pinned(self, block: int, timestamp: int, branch: str, season: int) -> tuple[Seen, Board]:
+        seen = self._seen
+        if seen is None:
+            raise nothing_yet()
+        if seen.branch != branch or block > seen.view.state.block:
+            raise UsageError("cursor: blocks were taken back since: begin at the first page again")
+        if block != seen.view.state.block or timestamp != seen.view.timestamp:
+            with self._reading() as history:
+                seen = self._at(history, block, timestamp)
+        return seen, self.board(seen, season)
+
+    def doubt(self, wallet: bytes) -> Doubt:
+        uncertain, retractions = wallet in self._uncertain, self._retractions
+        if not retractions:
+            return Doubt(uncertain)
+        with self._reading() as history:
+            return Doubt(uncertain, [r.shown_as() for r in settled(history.store, wallet)])
+
+    def events(self, looked: Looked) -> Found:
+        with self._reading() as history:
+            return lookup.find(history, looked)
+
+    def concerning(self, wallet: bytes, seen: Seen) -> Events:
+        block, timestamp = seen.view.state.block, seen.view.timestamp
+
+        def make() -> Events:
+            with self._reading() as history:
+                return lookup.concerning(history, wallet, block, timestamp)
+
+        key = (wallet, block, timestamp, seen.branch)
+        return self._stories.get_or(key, make, lambda e: len(e) <= LONGEST_STORY)
+
+    def days(self, before: int, limit: int) -> list[Day]:
+        with self._reading() as history:
+            return closed_days(history.store, before, limit)
+
+    def shares(self, day: int) -> list[tuple[bytes, int]]:
+        with self._reading() as history:
+            return history.store.feasts.shares(day)
+
+    def shares_of(self, wallet: bytes, before: int, limit: int) -> list[tuple[Day, int]]:
+        found: list[tuple[Day, int]] = []
+        with self._reading() as history:
+            while len(found) < limit:
+                days = closed_days(history.store, before, 1_000)
+                for day in days:
+                    share = share_of(history.store, day.feast.day, wallet)
+                    if share:
+                        found.append((day, share))
+                if not days:
+                    break
+                before = days[-1].feast.day
+        return found[:limit]
+
+    def windows(self, seconds: int, since: int, until: int, limit: int) -> list[dict[str, Any]]:
+        if seconds == EVERY:
+            chosen = [row for row in list(self._samples) if row[0] <= until]
+            return with_new(chosen, since)[-limit:]
+        with self._reading() as history:
+            return windows(history.store, seconds, since, until, limit)
+
+    def export(self, table: str, form: str, at: Moment | None, *, ranges: bool) -> Export:
+        seen = self.seen(at)
+        if not self._exports.acquire(blocking=False):
+            raise TransientError("too many exports are being made")
+        try:
+            parts = self._exported(table, form, seen.view, ranges)
+            first = next(parts)  # what cannot be is said before the answer begins
+        except BaseException:
+            self._exports.release()
+            raise
+        name = f"{table}-{seen.view.state.block}.{form}"
+        return Export(MEDIA[form], name, self._releasing(first, parts))
+
+    def _exported(self, table: str, form: str, view: View, ranges: bool) -> Iterator[bytes]:
+        with self._reading() as history:
+            yield from streamed(table, form, view, history, ranges=ranges)
+
+    def _releasing(self, first: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            yield first
+            yield from parts
+        finally:
+            self._exports.release()
+
+
+def _time_of(history: History, block: int) -> int:
+    """The time of a block that has an event or ended a range."""
+    store = history.store
+    end = store.queue.end_at(block)
+    if end is not None and end.to_block == block:
+        return end.timestamp
+    for segment in store.segments():
+        if segment.from_block <= block <= segment.to_block:
+            covered = read_segment(history.folder / segment.name)
+            if covered.to_block == block:
+                return covered.timestamp
+    events = history.between(block, block).events
+    if not len(events):
+        raise UsageError(f"at: the time of block {block} is not recorded here: give a time instead")
+    return int(events.timestamp[0])

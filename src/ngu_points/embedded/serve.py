@@ -1,0 +1,141 @@
+"""Serve the web application over a database, and keep its copy of the state up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from ngu_points.config import Config, rules_of
+from ngu_points.embedded.replica import Replica
+from ngu_points.errors import NguError
+from ngu_points.web.app import application
+from ngu_points.web.guard import Limits
+from ngu_points.web.live import Before, Hub, Said, message
+from ngu_points.web.protocol import CONNECTIONS, HEADERS, Patient
+
+log = logging.getLogger("ngu")
+LOOK = 0.05  # seconds between two looks whether the database has changed
+LEAST, SHARE = 0.2, 4  # seconds between two refreshes, and how many times longer than one takes
+SLOWEST, AT_LEAST = 30.0, 5.0
+"""Seconds between two refreshes at most where they take long, and where nothing changes."""
+
+
+async def serve(config: Config, listener: socket.socket) -> None:
+    """Serve until standard input ends."""
+    replica, hub = Replica(config.db, rules_of(config)), Hub()
+    limits = Limits(config.web.requests_per_second, tuple(config.web.cors))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(replica, hub, limits),
+            http=Patient,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
+            h11_max_incomplete_event_size=HEADERS,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    server.capture_signals = _nothing  # type: ignore[method-assign, assignment]
+    loop = asyncio.get_running_loop()
+    stop = threading.Event()
+
+    def say(said: Said) -> None:
+        loop.call_soon_threadsafe(hub.say, said)
+
+    following = threading.Thread(target=follow, args=(replica, say, stop), daemon=True)
+    following.start()
+    ending = asyncio.create_task(_ending(server))
+    try:
+        await server.serve([listener])
+    finally:
+        stop.set()
+        ending.cancel()
+
+
+async def _ending(server: uvicorn.Server) -> None:
+    """Ask the server to end once whoever started it is gone or wants it to."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+    server.should_exit = True
+
+
+def follow(replica: Replica, say: Callable[[Said], None], stop: threading.Event) -> None:
+    """Take over what changes until told to stop, leaving most of the time to the pipeline."""
+    watch, before, tries = Watch(replica.path), Before(), 0
+    while not stop.is_set():
+        if not watch.changed():
+            stop.wait(LOOK)
+            continue
+        began = time.monotonic()
+        try:
+            replica.refresh()
+            replica.sample(time.time())
+            standing = replica.standing()
+            if standing is not None:
+                said, before = message(before, replica.newest(), replica.newest_board(), standing)
+                say(said)
+            tries = 0
+        except (NguError, OSError) as error:
+            tries += 1
+            if tries in (3, 100):  # a database that is just being made is no trouble
+                log.warning("database not readable", extra={"fields": {"why": str(error)}})
+        except Exception as error:
+            log.error("not followed", extra={"fields": {"why": f"{type(error).__name__}: {error}"}})
+            log.debug("not followed", exc_info=error)
+            stop.wait(AT_LEAST)
+        taken = time.monotonic() - began
+        stop.wait(min(max(LEAST, SHARE * taken), SLOWEST))
+
+
+class Watch:
+    """Tells cheaply whether a database has been written to, or is another file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.db: sqlite3.Connection | None = None
+        self.known: tuple[int, int] | None = None
+        self.looked = 0.0
+
+    def changed(self) -> bool:
+        """Whether there is anything new, or it is time to look anyhow."""
+        now = time.monotonic()
+        try:
+            inode = self.path.stat().st_ino
+            if self.db is None or self.known is None or self.known[0] != inode:
+                self.close()
+                uri = f"{self.path.absolute().as_uri()}?mode=ro"
+                self.db = sqlite3.connect(uri, uri=True, isolation_level=None)
+            known = inode, int(self.db.execute("PRAGMA data_version").fetchone()[0])
+        except (OSError, sqlite3.Error):
+            self.close()
+            known = None
+        if known == self.known and now - self.looked < AT_LEAST:
+            return False
+        self.known, self.looked = known, now
+        return True
+
+    def close(self) -> None:
+        if self.db is not None:
+            self.db.close()
+            self.db = None
+
+
+def _nothing() -> contextlib.AbstractContextManager[None]:
+    """Signals are the pipeline's."""
+    return contextlib.nullcontext()

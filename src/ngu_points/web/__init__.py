@@ -1,0 +1,1 @@
+"""Show it: the HTTP API and the dashboard, over whatever store can answer."""

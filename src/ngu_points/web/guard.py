@@ -1,0 +1,96 @@
+"""What every request passes: limits on it and on its sender, and headers on the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ngu_points.web.problems import Problem
+
+CLIENTS = 10_000
+"""Clients whose rate is remembered."""
+BURST = 4
+"""Seconds' worth of requests that may come at once."""
+PATH, QUERY = 512, 2_048
+SEND = 30.0
+"""Seconds in which a client must take what it is sent."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may ask for, and which other origins' pages may ask."""
+
+    requests_per_second: float = 50.0
+    cors: tuple[str, ...] = ()
+
+
+class Guard:
+    """An ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self.app = app
+        self.limits = limits
+        self.allowances: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS]
+            async with asyncio.timeout(SEND):
+                await send(message)
+
+        problem = self._problem(scope)
+        try:
+            if problem is not None:
+                await problem.response()(scope, receive, sending)
+            else:
+                await self.app(scope, receive, sending)
+        except TimeoutError:
+            pass  # the client does not take its answer: the server drops the connection
+
+    def _problem(self, scope: Scope) -> Problem | None:
+        if len(scope["path"]) > PATH or len(scope["query_string"]) > QUERY:
+            return Problem(414, "too-long", "the address is too long",
+                           hint=f"at most {PATH} characters of path, {QUERY} of query")  # fmt: skip
+        client = scope["client"][0] if scope.get("client") else ""
+        wait = self._wait(client, time.monotonic())
+        if wait > 0:
+            hint = "wait as long as Retry-After says"
+            return Problem(
+                429, "too-many-requests", "too many requests", hint=hint, retry=int(wait) + 1
+            )
+        return None
+
+    def _wait(self, client: str, now: float) -> float:
+        """Take one from a client's allowance; the seconds to wait where there is none."""
+        rate = self.limits.requests_per_second
+        left, then = self.allowances.pop(client, (rate * BURST, now))
+        left = min(left + (now - then) * rate, max(rate * BURST, 1.0))
+        if left < 1:
+            self.allowances[client] = (left, now)
+            return (1 - left) / rate
+        self.allowances[client] = (left - 1, now)
+        if len(self.allowances) > CLIENTS:
+            self.allowances.popitem(last=False)
+        return 0.0

@@ -1,0 +1,57 @@
+"""HTTP/1.1 with patience that ends: a request that does not come in time is not waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+CONNECTIONS = 1_000
+HEADERS = 16_384  # bytes of a request line with headers
+WAIT = 10.0
+"""Seconds in which a request must have come, from the first moment of waiting for it."""
+
+
+class Patient(H11Protocol):
+    """uvicorn's protocol; it closes connections whose next request is not whole in time.
+
+    uvicorn itself waits without end for a first request, and for the rest of one that has begun.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._done()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        """Begin to wait, go on, or have done with it."""
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+            if self._late is None:
+                self._late = self.loop.call_later(WAIT, self._give_up)
+        else:
+            self._done()
+
+    def _done(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self, *_: Any) -> None:
+        self._late = None
+        if not self.transport.is_closing():
+            self.transport.close()
