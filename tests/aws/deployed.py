@@ -22,7 +22,7 @@ from ngu_points.aws.environment import Environment, environment
 from ngu_points.aws.functions import jobs, persist, process, telemetry
 from ngu_points.aws.records import Origin
 from ngu_points.aws.store import Store
-from ngu_points.aws.tables import TABLES, creation, table_name
+from ngu_points.aws.tables import META, TABLES, creation, table_name
 from ngu_points.config import rules_of
 from ngu_points.engine.coverage import BATCH, Delivery
 
@@ -114,6 +114,12 @@ class Deployed:
         )
         wiring._settings.cache_clear()
 
+    def begin(self, text: str = SETTINGS) -> None:
+        """Put settings, and note what the tables are of, as the event monitor does."""
+        self.put_settings(text)
+        wiring.dynamo(self.env).delete(META, {"key": "identity"})
+        self.store().identify(CHAIN_ID, "0x" + CONTRACT.hex(), "ngu")
+
     def rotate(self, secret: str) -> None:
         """Give the secret another value; the one before becomes AWSPREVIOUS."""
         self.clients["secretsmanager"].put_secret_value(
@@ -191,8 +197,12 @@ def deployed(url: str, patch: pytest.MonkeyPatch) -> Iterator[Deployed]:
         "LOG_LEVEL": "info",
     }
     names = ("dynamodb", "s3", "secretsmanager", "ssm", "sns", "sqs")
+    from botocore.config import Config
+
+    calls = Config(max_pool_connections=wiring.CONNECTIONS, retries={"total_max_attempts": 1})
     own = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    clients = {n: boto3.client(n, endpoint_url=url, region_name=REGION, **own) for n in names}
+    made_for = {"endpoint_url": url, "region_name": REGION, "config": calls, **own}
+    clients = {name: boto3.client(name, **made_for) for name in names}
     real = clients["dynamodb"]
     for table in TABLES:
         real.create_table(**creation(table, table_name(service, table.name, STAGE)))
@@ -217,8 +227,7 @@ def deployed(url: str, patch: pytest.MonkeyPatch) -> Iterator[Deployed]:
         module._unit.cache_clear()
     patch.setattr(wiring, "os", SimpleNamespace(environ=variables))
     telemetry.logger.cache_clear()
-    made.put_settings(SETTINGS)
-    made.store().identify(CHAIN_ID, "0x" + CONTRACT.hex(), "ngu")
+    made.begin()
     try:
         yield made
     finally:

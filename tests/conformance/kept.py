@@ -15,10 +15,21 @@ from ngu_points.aws.dynamo import Dynamo
 from ngu_points.aws.store import Store as CloudStore
 from ngu_points.aws.tables import BATCH_EVENTS, DEAD_LETTERS, STAKING_EVENTS, TABLES, creation
 from ngu_points.embedded.store import Store as FileStore
+from ngu_points.engine.coverage import Coverage
+from ngu_points.engine.events import Events, Rejected
 from ngu_points.engine.rules import Rules
 from ngu_points.pipeline.segments import Identity
 
 NOW = 1_800_000_000
+
+
+class Past(Protocol):
+    """What was announced and processed, by blocks: what an archive is made of."""
+
+    def recent(self, first: int, last: int) -> Events: ...
+    def letters(self, first: int, last: int) -> tuple[Rejected, ...]: ...
+    def end_at(self, block: int) -> Coverage | None: ...
+    def parent_of(self, block: int) -> bytes: ...
 
 
 class Kept(Protocol):
@@ -34,6 +45,10 @@ class Kept(Protocol):
     def uncertain(self) -> set[bytes]: ...
     def days(self) -> list[tuple[Any, bytes]]: ...
     def shares(self, day: int) -> list[tuple[bytes, int]]: ...
+    def gaps(self) -> list[tuple[str, int, int, str]]: ...
+
+    @property
+    def past(self) -> Past: ...
 
 
 class InFile:
@@ -69,6 +84,15 @@ class InFile:
 
     def shares(self, day: int) -> list[tuple[bytes, int]]:
         return self.store.feasts.shares(day)
+
+    def gaps(self) -> list[tuple[str, int, int, str]]:
+        found = self.store.db.execute("SELECT stream, fromBlock, toBlock, why FROM gaps")
+        return found.fetchall()
+
+    @property
+    def past(self) -> Past:
+        past: Past = self.store.queue
+        return past
 
 
 class InCloud:
@@ -110,6 +134,14 @@ class InCloud:
 
     def shares(self, day: int) -> list[tuple[bytes, int]]:
         return self.store.feast_shares(day)
+
+    def gaps(self) -> list[tuple[str, int, int, str]]:
+        return [gap.place for gap in self.store.gaps()]
+
+    @property
+    def past(self) -> Past:
+        past: Past = self.store
+        return past
 
     def drop(self) -> None:
         for name in self.dynamo.names.values():

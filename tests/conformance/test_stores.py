@@ -16,9 +16,10 @@ from conformance.kept import NOW, kept
 from embedded.test_store import chain_of, expected, ranges
 from engine.test_against_oracle import engine_rules
 from histories import histories
+from ngu_points.aws.strays import UNANNOUNCED, WAIT
 from ngu_points.engine import invariants
 from ngu_points.engine.coverage import Delivery, announce
-from ngu_points.engine.events import Rejected
+from ngu_points.engine.events import Rejected, ids
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.pipeline.persist import persist
 from ngu_points.pipeline.process import ingest, process
@@ -235,3 +236,51 @@ def test_the_same_id_of_another_block_takes_the_events_place(where, client) -> N
         finish(place.store, rules)
         assert place.store.fingerprint() == expected(rules, events, until, 9)
         assert place.backlog() == 0
+
+
+def test_an_event_that_nothing_announces_is_put_aside_with_a_gap(where, client) -> None:
+    """Below the position it has no effect, becomes a dead letter, and a gap asks the chain."""
+    events = [event("BatchMint", 1, 0, "", ALICE, 1, 9)]
+    rules, until = Rules(), START + 9 * 3600
+    batch, staking = announce(Chain(events, 9, until).covered(0, 9), 1)
+    stray = Chain([event("BatchTransfer", 4, 0, ALICE, BOB, 2)], 9, until)
+    (late, _) = announce(stray.covered(0, 9), 2)
+    with kept(where, client, rules) as place:
+        persist(place.store, [batch, staking], NOW)
+        finish(place.store, rules)
+        persist(place.store, [replace(late, coverage=())], NOW)
+        assert process(place.store, rules, NOW + WAIT + 1) is None
+        assert place.store.fingerprint() == expected(rules, events, until, 9)
+        assert (place.backlog(), place.dead_letters()) == (0, 1)
+        ((stream, first, last, why),) = place.gaps()
+        assert (stream, first, last) == ("batch", 4, 4)
+        assert why == UNANNOUNCED
+        assert place.past.letters(0, 9) == ()
+        place.undo(-1)
+        finish(place.store, rules)
+        assert place.store.fingerprint() == expected(rules, events, until, 9)
+
+
+def test_an_archive_is_made_of_what_was_announced_last(where, client) -> None:
+    """Events and dead letters of blocks, ends of ranges that no later range runs over, parents."""
+    bad = Rejected(5, 3, 0, START, b"t" * 32, block_hash(5), b"c" * 20, "batch", "no", b"{}")
+    events = [event("BatchMint", n, 0, "", ALICE, 10 * n, 2) for n in range(1, 20)]
+    events += [event("Stake", 4, 1, ALICE, "", 10)]
+    chain = Chain(sorted(events, key=lambda e: (e.block, e.log_index)), 19, START * 2, [bad])
+    rules = Rules()
+    with kept(where, client, rules) as place:
+        for delivery in deliveries_of(chain, [0, 5, 10]):
+            persist(place.store, [delivery], NOW)
+        for delivery in announce(chain.covered(3, 12), 9):
+            persist(place.store, [delivery], NOW)
+        finish(place.store, rules)
+        past = place.past
+        found, wanted = past.recent(3, 6), chain.covered(3, 6).events
+        assert ids(found) == ids(wanted)
+        assert found.block_hash.tolist() == wanted.block_hash.tolist()
+        assert past.letters(5, 5) == (bad,)
+        assert (past.letters(0, 4), past.letters(6, 19)) == ((), ())
+        ends = [past.end_at(block) for block in (2, 9, 12, 18, 19)]
+        assert [end and end.to_block for end in ends] == [None, None, 12, 12, 19]
+        parents = [past.parent_of(block) for block in (0, 3, 4, 10)]
+        assert parents == [block_hash(-1), block_hash(2), bytes(32), block_hash(9)]

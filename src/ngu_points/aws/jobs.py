@@ -50,6 +50,7 @@ def run(name: str, deployment: Deployment, now: int) -> dict[str, Any]:
 def points_recalc(on: Deployment, now: int) -> dict[str, Any]:
     """Rank all wallets at the position; StoreError if the record contradicts itself."""
     store, rules = on.store, on.store.rules
+    store.check_rules()
     with store.still(on.owner, now):
         state = store.state()
         pure.check(state, (day for day, _ in store.feast_days()), store.feast_shares, rules)

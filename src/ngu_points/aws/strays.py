@@ -20,7 +20,7 @@ from ngu_points.engine.events import Events, blobs, ids
 LATE = "late"
 WAIT = 4_000
 """Seconds that an event may be without a record that announces it: Firehose tries for an hour."""
-UNANNOUNCED = "an event came after its block was processed without it"
+UNANNOUNCED = "an event came that nothing had announced"
 
 
 def late_rows(delivery: Delivery, position: int) -> list[Row]:

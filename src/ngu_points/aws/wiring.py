@@ -123,7 +123,8 @@ def parsed(
         try:
             return config.load(path, variables, options)
         except UsageError as error:
-            raise UsageError(str(error).replace(str(path), where)) from error
+            said = str(error).replace(str(path), where)
+            raise UsageError(said if where in said else f"{where}: {said}") from error
 
 
 def origin(env: Environment, config: Config, chain_id: int) -> Origin:
