@@ -87,7 +87,7 @@ class Client:
     # Writing ------------------------------------------------------------------------------
 
     def put_item(self, **request: Any) -> Answer:
-        return self._write("put_item", request, request["Item"])
+        return self._write("put_item", request, units.Row(request["Item"]))
 
     def delete_item(self, **request: Any) -> Answer:
         return self._write("delete_item", request, None)
@@ -101,7 +101,7 @@ class Client:
             after[names[name]] = request["ExpressionAttributeValues"][given]
         for name in removes:
             after.pop(names[name], None)
-        return self._write("update_item", request, after)
+        return self._write("update_item", request, units.Row(after))
 
     def _write(self, operation: str, request: Request, after: Item | None) -> Answer:
         with self._lock:
@@ -131,7 +131,7 @@ class Client:
                 table = self.tables[part["TableName"]]
                 before = table.rows.get(table.key_of(part.get("Key") or part["Item"]))
                 reasons.append("None" if _holds(part, before) else "ConditionalCheckFailed")
-                after = {"Put": part.get("Item"), "Delete": None}.get(kind, before)
+                after = units.Row(part["Item"]) if kind == "Put" else before
                 planned.append((table, before, after, part))
             for table, before, after, part in planned:
                 known = before is None and after is None

@@ -68,7 +68,7 @@ class Place:
             return None
         if self.holds is None:
             return item
-        return {name: item[name] for name in self.holds if name in item}
+        return units.Row({name: item[name] for name in self.holds if name in item})
 
     def bound(self, maximum: Mapping[str, int]) -> None:
         """Set the on-demand maximum of what is named; -1 takes it away."""

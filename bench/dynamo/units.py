@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from bench.dynamo.expressions import Item
@@ -10,20 +11,39 @@ from bench.dynamo.expressions import Item
 WRITE_BYTES, READ_BYTES = 1024, 4096
 
 
+class Row(dict[str, Mapping[str, Any]]):
+    """An item that remembers its size; it is never changed."""
+
+    __slots__ = ("bytes",)
+    bytes: int
+
+
 def size(item: Item) -> int:
     """Bytes of an item: names and values."""
-    return sum(len(name) + _value_size(typed) for name, typed in item.items())
+    if not isinstance(item, Row):
+        return _size(item)
+    try:
+        return item.bytes
+    except AttributeError:
+        item.bytes = _size(item)
+        return item.bytes
 
 
-def _value_size(typed: Mapping[str, Any]) -> int:
-    ((kind, content),) = typed.items()
-    if kind == "S":
-        return len(content) if content.isascii() else len(content.encode())
-    if kind == "N":
-        return _number_size(content)
-    return len(content) if kind == "B" else 1
+def _size(item: Item) -> int:
+    total = 0
+    for name, typed in item.items():
+        total += len(name)
+        for kind, content in typed.items():
+            if kind == "S":
+                total += len(content) if content.isascii() else len(content.encode())
+            elif kind == "N":
+                total += _number_size(content)
+            else:
+                total += len(content) if kind == "B" else 1
+    return total
 
 
+@lru_cache(1 << 16)
 def _number_size(text: str) -> int:
     """Pairs of digits without zeros at the ends, aligned at the point, and one more byte."""
     digits = text.lstrip("-0")
