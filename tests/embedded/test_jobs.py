@@ -122,7 +122,7 @@ def test_old_windows_are_thinned_to_hours_and_days(history: History) -> None:
     assert kept(start + 40 * DAY) == last_of_each(3_600)
     days = last_of_each(DAY)
     assert kept(start + 400 * DAY) == days
-    found = windows(history.store, DAY, start, start + 9 * DAY, 10)
+    found = windows(history.store, DAY, start, start + 8 * DAY, 10)
     assert [row["at"] for row in found] == [at // DAY * DAY for at in days]
 
 
