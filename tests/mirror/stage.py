@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,15 +17,17 @@ from cli.faulty import FaultyNode, serving
 from cli.program import Ended, address, ngu
 from ngu_points.aws import wiring
 from ngu_points.aws.archive import Archive
+from ngu_points.aws.dynamo import key_of
 from ngu_points.aws.environment import Environment, environment
 from ngu_points.aws.parameters import Sent
+from ngu_points.aws.records import write
 from ngu_points.aws.store import Store
 from ngu_points.aws.tables import TABLES, creation
 from ngu_points.chain.reader import Reader
 from ngu_points.chain.rpc import Rpc
 from ngu_points.config import Config, contract_of, rules_of
 from ngu_points.demo.node import SimNode
-from ngu_points.engine.coverage import Covered, announce
+from ngu_points.engine.coverage import Covered, Delivery, announce
 from ngu_points.engine.rules import DAY
 from ngu_points.pipeline.process import process
 
@@ -41,6 +44,7 @@ class Stage:
     env: Mapping[str, str]
     folder: Path
     sequence: int = 0
+    sent: list[Delivery] = field(default_factory=list)
 
     @property
     def environment(self) -> Environment:
@@ -83,7 +87,8 @@ class Stage:
         for start in range(first, last + 1, SPAN):
             self.sequence += 1
             covered = self.read(start, min(start + SPAN - 1, last))
-            self.store.put(announce(covered, self.sequence), now, processed=False)
+            self.sent += announce(covered, self.sequence)
+            self.store.put(self.sent[-2:], now, processed=False)
         end = (covered.to_block, covered.last_hash, covered.timestamp)
         parameter(self, "position", Sent(*end, self.sequence).text())
 
@@ -136,6 +141,28 @@ def stage_of(node: SimNode, url: str, folder: Path) -> Iterator[Stage]:
         for name in dynamo.names.values():
             stage.client("dynamodb").delete_table(TableName=name)
         wiring.client.cache_clear()
+
+
+def backed_up(stage: Stage) -> list[str]:
+    """All that was sent, as Firehose leaves it: an object for each delivery; their keys."""
+    config, env = stage.config, stage.environment
+    origin = wiring.origin(env, config, stage.node.chain_id)
+    keys = []
+    for number, delivery in enumerate(stage.sent):
+        table = env.tables[f"{delivery.stream}-events"]
+        name = f"{table}-1-2026-01-31-12-{number // 60:02d}-{number % 60:02d}-{number}.gz"
+        keys.append(f"backup/{table}/2026/01/31/12/{name}")
+        body = gzip.compress(b"".join(write(delivery, origin)))
+        stage.client("s3").put_object(Bucket=env.archive, Key=keys[-1], Body=body)
+    return keys
+
+
+def emptied(stage: Stage) -> None:
+    """All rows of all tables are gone."""
+    dynamo = stage.store.dynamo
+    for table in TABLES:
+        keys = [key_of(table.name, row) for row in dynamo.scan(table.name)]
+        dynamo.each(lambda key, name=table.name: dynamo.delete(name, key), keys)
 
 
 def filled(stage: Stage, last: int) -> None:

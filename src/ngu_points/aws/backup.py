@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from gzip import GzipFile
 from typing import IO, Annotated, Any, Protocol
@@ -156,6 +156,25 @@ def first_block(objects: Iterable[Saved], origin: Origin, limits: Limits = Limit
             found += [record.from_block for d in deliveries for record in d.coverage]
         if found:
             return min(found)
+    return None
+
+
+class _From(msgspec.Struct):
+    stage: str
+    chain: int = msgspec.field(name="chainId")
+
+
+_from = msgspec.json.Decoder(_From)
+
+
+def origin(objects: Iterable[Saved], limits: Limits = Limits()) -> tuple[str, int] | None:
+    """The stage and the chain that the first record names; None if there is no record."""
+    for saved in objects:
+        with suppress(BadInput):  # it is named when the objects are read
+            for line in (line for batch in _batches(saved, limits) for line in batch):
+                with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    told = _from.decode(line)
+                    return told.stage, told.chain
     return None
 
 

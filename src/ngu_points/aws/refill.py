@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from ngu_points.aws import events
-from ngu_points.aws.dynamo import Dynamo
+from ngu_points.aws.quarantine import set_aside
 from ngu_points.aws.records import Poison
 from ngu_points.aws.store import Store
 from ngu_points.engine.coverage import Coverage, digest
@@ -33,7 +33,6 @@ class Tables:
 
     store: Store
     archive: Archive
-    aside: Callable[[Dynamo, Poison, str, int], None]  # writes a row of the quarantine
     owner: str  # names this process among those that may process
 
     def archived(self) -> int:
@@ -52,7 +51,7 @@ class Tables:
 
     def quarantine(self, poison: Sequence[Poison], stream: str) -> None:
         for one in poison:
-            self.aside(self.store.dynamo, one, stream, int(time.time()))
+            set_aside(self.store.dynamo, one, stream, int(time.time()))
 
     def process(self) -> int:
         now, folded = int(time.time()), 0

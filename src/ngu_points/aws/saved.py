@@ -22,7 +22,7 @@ BACKUP, FAILED = "backup/", "failed/"
 _HOUR = re.compile(r"/(\d{4}/\d\d/\d\d/\d\d)/")
 _MOMENT = re.compile(r"-(\d{4}(?:-\d\d){5})-")
 _TABLE = re.compile(rf"(?:^|/)[^/]+-({BATCH_EVENTS}|{STAKING_EVENTS})-[^/]+/")
-_STREAMS = {BATCH_EVENTS: BATCH, STAKING_EVENTS: STAKING}
+STREAMS = {BATCH_EVENTS: BATCH, STAKING_EVENTS: STAKING}
 
 
 def in_bucket(
@@ -59,7 +59,7 @@ def in_folder(folder: Path, since: str = "", until: str = "9999") -> Iterator[Sa
         table, hour = _TABLE.search(f"{folder.name}/{name}"), _HOUR.search(name)
         if table and path.is_file() and (hour is None or since <= hour[1] <= until):
             failed = FAILED in f"{folder.name}/{name}"
-            found.append(Saved(str(path), _STREAMS[table[1]], failed, partial(_opened, path)))
+            found.append(Saved(str(path), STREAMS[table[1]], failed, partial(_opened, path)))
     if not found:
         raise UsageError(
             f"{folder} holds no backup: it takes a copy of the bucket, with the folders"

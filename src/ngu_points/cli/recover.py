@@ -13,9 +13,10 @@ import click
 
 from ngu_points.chain.reader import Reader
 from ngu_points.chain.rpc import Endpoint
+from ngu_points.cli.backup import from_archive
 from ngu_points.cli.options import Given, shared
 from ngu_points.cli.progress import counted
-from ngu_points.cli.stores import Opened, reading, writing
+from ngu_points.cli.stores import Opened, beside, reading, repairing, say, writing
 from ngu_points.config import contract_of, finality_of
 from ngu_points.embedded import certify as certifying
 from ngu_points.embedded import jobs, repair
@@ -29,6 +30,10 @@ from ngu_points.embedded.retractions import listed
 from ngu_points.embedded.scores import note_endpoints
 from ngu_points.embedded.status import status
 from ngu_points.errors import NguError, StoreError, UsageError
+from ngu_points.mirror import drain as deployed
+from ngu_points.mirror import notes
+from ngu_points.mirror.status import dead_letters as dead_letters_of
+from ngu_points.mirror.status import missing
 from ngu_points.pipeline.recover import drain as drained
 
 Block = click.IntRange(0)
@@ -61,8 +66,12 @@ def gaps(given: Given) -> int:
 
     Exit code 3 if anything is. `ngu replay FROM TO` brings it back.
     """
-    with reading(given) as opened_:
-        found = repair.missing(opened_.store)
+    if given.deployment:
+        now = int(time.time())
+        found = [gap.shown(now) for gap in missing(given.deployment, now, archive=True)]
+    else:
+        with reading(given) as opened_:
+            found = repair.missing(opened_.store)
     if not given.json:
         for gap in found:
             since = "now" if gap["since"] is None else f"since {_when(gap['since'])}"
@@ -76,23 +85,56 @@ def gaps(given: Given) -> int:
 
 
 @click.command()
-@click.argument("first", metavar="FROM", type=Block)
-@click.argument("last", metavar="TO", type=Block)
+@click.argument("first", metavar="[FROM]", type=Block, required=False)
+@click.argument("last", metavar="[TO]", type=Block, required=False)
 @RECEIPTS
+@click.option("--from-archive", "archived", is_flag=True,
+              help="Not from the chain: from what Firehose has kept in S3.")  # fmt: skip
+@click.option("--since", metavar="HOUR", help="With --from-archive: 2026-01-31T12 (UTC).")
+@click.option("--until", metavar="HOUR", help="With --from-archive: the last hour.")
+@click.option("--folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              metavar="DIR", help="With --from-archive: a copy of the bucket.")  # fmt: skip
 @DRY
 @shared
-def replay(given: Given, first: int, last: int, receipts: int | None, dry: bool) -> int:
+def replay(
+    given: Given,
+    first: int | None,
+    last: int | None,
+    receipts: int | None,
+    archived: bool,
+    dry: bool,
+    **backup: Any,
+) -> int:
     """Read blocks FROM to TO from the chain again; find and repair what was missing or wrong.
 
     Every block is compared with its header, its receipts or other endpoints; what differs is
     replaced, everything behind it is folded again, and the gap, backlog and delay figures are
     published. Name a second --rpc: a node does not notice what it leaves out itself.
 
-    Exit code 3: something differed (with --dry-run), or still differs, or is not proven.
+    With --from-archive no node is asked: all that was ever sent is put back from the backup in S3
+    into the tables (--store dynamodb), or into a database, which may be a new one. What is there
+    already stays; it may be broken off and begun anew.
+
+    Exit code 3: something differed (with --dry-run), or still differs, or is not proven; objects
+    of the backup are damaged, records are of no use, or blocks are not complete.
     """
+    if archived:
+        if first is not None:
+            raise UsageError("--from-archive takes --since and --until, not blocks")
+        return from_archive(given, **backup, dry=dry)
+    if any(backup.values()):
+        raise UsageError("--since, --until and --folder go with --from-archive")
+    if first is None or last is None:
+        raise UsageError("replay takes FROM and TO, or --from-archive")
     if first > last:
         raise UsageError(f"{first} {last}: the first block lies behind the last one")
-    report = asyncio.run(_replay(given, first, last, receipts, dry))
+    why = f"ngu replay {first} {last}"
+    if dry:
+        here = beside(given, strict=False, asks=True)
+        report = asyncio.run(_replay(here, first, last, receipts, dry))
+    else:
+        with repairing(given, why, asks=True) as here:
+            report = asyncio.run(_replay(here, first, last, receipts, dry))
     if not given.json:
         _print_replay(report)
     given.answer(report)
@@ -167,13 +209,16 @@ def certify(given: Given, first: int, last: int, receipts: int | None, output: P
 
     Exit code 3: blocks differ (repair them with `ngu replay`), or could not be proven.
     """
-    with reading(given) as opened_:
+    here = beside(given, asks=True)
+    with reading(here) as opened_:
         wanted, revision = last, opened_.store.meta("revision", 0)
         first, last = certifying.checked_range(opened_.store, first, last)
         found, made, scored = asyncio.run(_certify(opened_, first, last, receipts))
-    path = output or archive_of(given.config.db) / "certificates" / f"{first:012d}-{last:012d}.json"
+    path = output or archive_of(here.config.db) / "certificates" / f"{first:012d}-{last:012d}.json"
     certifying.write_certificate(path, made)
-    noted = _note(given, found, scored, revision)
+    noted = _note(here, found, scored, revision)
+    if given.deployment and noted:
+        notes.publish(given.deployment, here.config.db)
     report = {k: made[k] for k in found.summary()} | {"certificate": str(path), "noted": noted}
     report["notCovered"] = wanted - last
     if not given.json:
@@ -235,10 +280,13 @@ def drain(given: Given, dry: bool) -> int:
 
     Exit code 3: something is left that cannot be processed yet (see `ngu gaps`).
     """
-    with writing(given) as history:
-        if not history.store.coverage(-1):
-            raise NguError(f"{given.config.db} covers no block yet: run `ngu sync` first")
-        report = _drain(history, dry)
+    if given.deployment:
+        report = deployed.drain(given.deployment, say, dry=dry)
+    else:
+        with writing(given) as history:
+            if not history.store.coverage(-1):
+                raise NguError(f"{given.config.db} covers no block yet: run `ngu sync` first")
+            report = _drain(history, dry)
     if not given.json:
         rate = report["events"] / report["seconds"] if report["seconds"] else 0
         click.echo(f"backlog {report['backlogBefore']:,} events, now {report['backlog']:,}")
@@ -282,9 +330,11 @@ def rewind(given: Given, block: int, dry: bool) -> int:
 
     For a fork below the undo window, or events that should be read anew.
     """
-    with writing(given) as history:
-        store = history.store
-        result = repair.rewind(store, history, store.rules, block, int(time.time()), dry=dry)
+    if dry:
+        result = _rewind(beside(given, strict=False), block, dry=True)
+    else:
+        with repairing(given, f"ngu rewind {block}") as here:
+            result = _rewind(here, block, dry=False)
     if not given.json:
         click.echo(f"{'would go ' if dry else ''}back from block {result['from']:,} to block "
                    f"{result['block']:,}: {result['eventsDropped']:,} events to read "
@@ -293,6 +343,15 @@ def rewind(given: Given, block: int, dry: bool) -> int:
             click.echo(f"fingerprint {result['fingerprint']}")
     given.answer(result)
     return 0
+
+
+def _rewind(given: Given, block: int, *, dry: bool) -> dict[str, Any]:
+    with writing(given) as history:
+        store, position = history.store, history.store.position()
+        if given.finished and position.block <= block:
+            return {"from": position.block, "block": position.block, "eventsDropped": 0,
+                    "dryRun": False, "fingerprint": store.fingerprint()}  # fmt: skip
+        return repair.rewind(store, history, store.rules, block, int(time.time()), dry=dry)
 
 
 @click.command()
@@ -305,12 +364,11 @@ def rebuild(given: Given, dry: bool) -> int:
     otherwise the fingerprint afterwards must be the one before (exit code 3 if it is not). Where
     the database is lost, the archive beside it is enough to make it anew.
     """
-    with writing(given, archive_will_do=True) as history:
-        store = history.store
-        with counted("blocks folded", store.position().block) as seen:
-            result = rebuild_store(
-                store, history, store.rules, int(time.time()), dry=dry, seen=seen
-            )
+    if dry:
+        result = _rebuild(beside(given, strict=False), dry=True)
+    else:
+        with repairing(given, "ngu rebuild") as here:
+            result = _rebuild(here, dry=False)
     if not given.json:
         click.echo(f"folded {result['events']:,} events in {result['seconds']:.2f} s; "
                    f"fingerprint {result['fingerprint']}")  # fmt: skip
@@ -330,6 +388,13 @@ def rebuild(given: Given, dry: bool) -> int:
     return 0 if result["same"] or result["rulesChanged"] or result["recovered"] else 3
 
 
+def _rebuild(given: Given, *, dry: bool) -> dict[str, Any]:
+    with writing(given, archive_will_do=True) as history:
+        store = history.store
+        with counted("blocks folded", store.position().block) as seen:
+            return rebuild_store(store, history, store.rules, int(time.time()), dry=dry, seen=seen)
+
+
 @click.command("dead-letters")
 @click.argument("identifier", metavar="[ID]", required=False)
 @click.option("--retry", is_flag=True, help="Decode them again; those that are events now count.")
@@ -341,14 +406,16 @@ def dead_letters(given: Given, identifier: str | None, retry: bool, dry: bool) -
     Exit code 3 if there are any.
     """
     result: dict[str, Any] = {}
-    if retry:
-        with writing(given) as history:
-            rules, contract = history.store.rules, contract_of(given.config)
-            result = repair.retry(history, rules, contract, int(time.time()), dry=dry)
-            if not dry:
-                jobs.publish(history, int(time.time()))
-    with reading(given) as opened_:
-        found = repair.dead_letters(opened_.store)
+    if retry and dry:
+        result = _retry(beside(given, strict=False), dry=True)
+    elif retry:
+        with repairing(given, "ngu dead-letters --retry") as here:
+            result = _retry(here, dry=False)
+    if given.deployment:
+        found = dead_letters_of(given.deployment.store)
+    else:
+        with reading(given) as opened_:
+            found = repair.dead_letters(opened_.store)
     if identifier is not None:
         found = [letter for letter in found if letter["id"] == identifier]
         if not found and not retry:
@@ -357,6 +424,15 @@ def dead_letters(given: Given, identifier: str | None, retry: bool, dry: bool) -
         _print_letters(found, result, whole=identifier is not None)
     given.answer(result | {"deadLetters": found})
     return 3 if found else 0
+
+
+def _retry(given: Given, *, dry: bool) -> dict[str, Any]:
+    with writing(given) as history:
+        rules, contract = history.store.rules, contract_of(given.config)
+        result = repair.retry(history, rules, contract, int(time.time()), dry=dry)
+        if not dry:
+            jobs.publish(history, int(time.time()))
+    return result
 
 
 def _print_letters(found: list[dict[str, Any]], result: dict[str, Any], *, whole: bool) -> None:

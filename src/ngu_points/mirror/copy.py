@@ -306,7 +306,7 @@ def why_here(why: str) -> str:
 def _state(on: Deployment, local: Store, tables: Tables, *, strict: bool) -> None:
     """The state as the tables show it; an empty one where they cannot be read as one."""
     at, rules = tables.at, on.store.rules
-    whole, days, closed = no_state(rules), [], []
+    whole, days, closed = no_state(rules), list[FeastDay](), list[int]()
     if tables.whole is not None:
         try:
             invariants.check(tables.whole, rules)

@@ -57,11 +57,11 @@ def leading(store: Tables, say: Say, *, repair: bool = False) -> Iterator[str]:
 
     Waits for whoever is processing; TransientError if that takes long.
     """
-    owner, until = _owner(), time.monotonic() + WAIT
+    name, until = owner(), time.monotonic() + WAIT
     while True:
         try:
             lead = store.lead_repair if repair else store.lead
-            lead(owner, int(time.time()))
+            lead(name, int(time.time()))
             break
         except TransientError as error:
             if time.monotonic() > until:
@@ -72,7 +72,7 @@ def leading(store: Tables, say: Say, *, repair: bool = False) -> Iterator[str]:
     thread = threading.Thread(target=_renew, args=(store, over), daemon=True)
     thread.start()
     try:
-        yield owner
+        yield name
     finally:
         over.set()
         thread.join()
@@ -183,10 +183,11 @@ def publish(on: Deployment, now: int) -> dict[str, Any]:
 
 def run_job(on: Deployment, name: str, now: int) -> dict[str, Any]:
     """Run a job of the schedule from here, under the same lease as repairs."""
-    return jobs.run(name, Jobs(on.store, on.archive, lambda _: None, _owner()), now)
+    return jobs.run(name, Jobs(on.store, on.archive, lambda _: None, owner()), now)
 
 
-def _owner() -> str:
+def owner() -> str:
+    """The name under which this machine's commands lead, one at a time."""
     return f"ngu of {getpass.getuser()} on {socket.gethostname()}"
 
 

@@ -6,7 +6,6 @@ to the quarantine, and the delivery counts as made: Firehose would send all of i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -19,14 +18,13 @@ from aws_lambda_powertools import Logger
 
 from ngu_points.aws import environment as environments
 from ngu_points.aws import metrics, wiring
-from ngu_points.aws.dynamo import Dynamo, Where
 from ngu_points.aws.endpoint import handle_function_url, handle_transformation, unavailable
 from ngu_points.aws.environment import Environment
 from ngu_points.aws.functions.keys import Keys
 from ngu_points.aws.functions.telemetry import logger, publish
-from ngu_points.aws.records import Poison, read
+from ngu_points.aws.quarantine import set_aside
+from ngu_points.aws.records import read
 from ngu_points.aws.store import Store
-from ngu_points.aws.tables import QUARANTINE
 from ngu_points.aws.trouble import naming
 from ngu_points.config import rules_of
 from ngu_points.engine.coverage import STREAMS, Delivery
@@ -36,7 +34,6 @@ CHUNK = 1_000
 """Events that are written before the clock is looked at again."""
 RESERVE = 15.0
 """Seconds that must be left to begin with a chunk: about as long as a throttled one waits."""
-LONGEST_RAW = 300_000  # bytes of a record that are kept; a row holds 400 KB
 BUFFER_BYTES = 1 << 20
 
 Left = Callable[[], float]
@@ -138,7 +135,7 @@ def _take(unit: Unit, records: Sequence[bytes], now: int, left: Left) -> Taken:
     for poison in poisons:
         _in_time(left)
         unit.log.warning("quarantined", extra={"fields": {"why": poison.reason}})
-        quarantine(store.dynamo, poison, unit.stream, now)
+        set_aside(store.dynamo, poison, unit.stream, now)
     new = known = 0
     for part in (part for delivery in deliveries for part in parts(delivery)):
         _in_time(left)
@@ -162,22 +159,6 @@ def parts(delivery: Delivery) -> Iterator[Delivery]:
             yield Delivery(delivery.stream, some, (), ())
         else:
             yield replace(delivery, events=some)
-
-
-def quarantine(dynamo: Dynamo, poison: Poison, stream: str, now: int) -> None:
-    """Keep a record that is of no use; the same one again changes nothing.
-
-    Of one that is too long for a row its beginning is kept; all of it is in Firehose's backup.
-    """
-    row = {
-        "id": hashlib.sha256(poison.raw).hexdigest(),
-        "stream": stream,
-        "reason": poison.reason,
-        "raw": poison.raw[:LONGEST_RAW],
-        "size": len(poison.raw),
-        "receivedAt": now,
-    }
-    dynamo.put(QUARANTINE, row, Where("attribute_not_exists(#id)", {}))
 
 
 def _tell(unit: Unit) -> None:

@@ -1,0 +1,51 @@
+"""Clear the backlog of a deployment: with raised limits, from here, in order."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ngu_points.aws import health, wiring
+from ngu_points.aws.limits import Bounds, Limits
+from ngu_points.aws.tables import table_name
+from ngu_points.mirror.copy import Say
+from ngu_points.mirror.deployment import Deployment
+from ngu_points.mirror.repair import leading, publish
+from ngu_points.mirror.status import status
+from ngu_points.pipeline.recover import drain as drained
+
+
+def drain(on: Deployment, say: Say, *, dry: bool) -> dict[str, Any]:
+    """Process all that is covered, order looked at; limits are raised meanwhile and put back."""
+    now, began = int(time.time()), time.monotonic()
+    on.check()
+    report: dict[str, Any] = {"dryRun": dry, "backlogBefore": health.look(on.store, now).backlog}
+    report |= {"events": 0, "steps": 0, "eventsPerStep": 0, "limits": []}
+    report["alarmsBefore"] = status(on, now)["alarms"]
+    if not dry:
+        _drain(on, say, report)
+    report["seconds"] = round(time.monotonic() - began, 3)
+    if not dry:
+        report["metrics"] = publish(on, int(time.time()))
+    now = int(time.time())
+    report |= {"backlog": health.look(on.store, now).backlog, "block": on.store.position().block}
+    return report | {"alarms": status(on, now)["alarms"], "fingerprint": on.store.fingerprint()}
+
+
+def _drain(on: Deployment, say: Say, report: dict[str, Any]) -> None:
+    store, env = on.store, on.env
+    with leading(store, say) as owner:
+        limits = Limits(
+            store.dynamo,
+            wiring.client("lambda", env.region),
+            Bounds(),
+            table_name(env.service, "process", env.stage),
+            owner,
+            lambda: int(time.time()),
+            time.sleep,
+        )
+        for step in drained(store, store.rules, limits, int(time.time())):
+            report["events"] += len(step.events)
+            report["steps"] += 1
+            say(f"processed {report['events']:,} events, up to block {step.position.block:,}")
+    report["limits"] = limits.changes
