@@ -12,7 +12,6 @@ import pytest
 
 import oracle
 from chains import Chain, columns
-from ngu_points.cli.logs import configure_logging
 from ngu_points.embedded import buffer
 from ngu_points.embedded.rows import batch_rows, staking_rows
 from ngu_points.embedded.store import Store
@@ -20,6 +19,7 @@ from ngu_points.engine.coverage import BATCH, STAKING, announce
 from ngu_points.engine.events import event_id, ids
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import UsageError
+from ngu_points.logs import configure_logging
 from ngu_points.pipeline.persist import persist
 from ngu_points.pipeline.process import process
 from ngu_points.pipeline.schedule import JOBS

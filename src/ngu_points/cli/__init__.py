@@ -12,8 +12,8 @@ import click
 
 from ngu_points import __version__
 from ngu_points.cli import analysis, look, monitor, recover, top, verify, work
-from ngu_points.cli.logs import configure_logging
 from ngu_points.errors import NguError, UsageError, one_line
+from ngu_points.logs import configure_logging
 
 
 class _InOrder(click.Group):

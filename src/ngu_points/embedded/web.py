@@ -19,6 +19,7 @@ import msgspec
 
 from ngu_points.config import Config, WebSettings
 from ngu_points.errors import UsageError
+from ngu_points.logs import configure_logging
 
 log = logging.getLogger("ngu")
 BACKLOG = 256
@@ -111,6 +112,7 @@ def main() -> None:
     """The server's process: orders come as one line, and end with the input."""
     from ngu_points.embedded.serve import serve  # the pipeline's process need not load it
 
+    configure_logging(os.environ.get("LOG_LEVEL", "info"))
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
     with contextlib.suppress(OSError):
         os.nice(5)
