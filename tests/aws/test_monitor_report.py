@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from aws.monitored import Deployment, followed, sent_through
 from cli.program import busy_chain
@@ -74,14 +75,16 @@ def test_counters_are_published_as_what_was_added() -> None:
 
 
 def test_prometheus_reads_the_same() -> None:
-    """Names in its style, counters as totals, a type for each, streams as labels."""
-    lines = prometheus(figures(seen(), {BATCH: 7}, well=True), ready=True).splitlines()
-    assert "ngu_ready 1" in lines
-    assert "ngu_monitor_lag 90" in lines
-    assert 'ngu_sent_records_total{stream="batch"} 5' in lines
-    assert lines.count("# TYPE ngu_sent_records_total counter") == 1
-    for line in lines:
-        assert line.startswith("# TYPE ") or float(line.split()[1]) >= 0
+    """Names in its style, counters as totals, streams as labels."""
+    text = prometheus(figures(seen(), {BATCH: 7}, well=True), ready=True).decode()
+    found = {family.name: family for family in text_string_to_metric_families(text)}
+    assert [sample.value for sample in found["ngu_ready"].samples] == [1]
+    assert [sample.value for sample in found["ngu_monitor_lag"].samples] == [90]
+    assert found["ngu_sent_records"].type == "counter"
+    assert {
+        (sample.name, sample.labels["stream"]): sample.value
+        for sample in found["ngu_sent_records"].samples
+    } == {("ngu_sent_records_total", BATCH): 5, ("ngu_sent_records_total", STAKING): 3}
 
 
 class Recorder:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ngu_points.errors import BadInput, TransientError, UsageError
 
@@ -91,7 +92,7 @@ async def patiently(health: Health, part: str, work: Callable[[], Awaitable[T]])
 
 
 @asynccontextmanager
-async def serving(health: Health, metrics: Callable[[], str], port: int) -> AsyncIterator[int]:
+async def serving(health: Health, metrics: Callable[[], bytes], port: int) -> AsyncIterator[int]:
     """Serve /health, /ready and /metrics on loopback alone; gives the port.
 
     Port 0 is any free one. UsageError where the port cannot be had.
@@ -105,8 +106,7 @@ async def serving(health: Health, metrics: Callable[[], str], port: int) -> Asyn
         return _told(health.ready, {"waitsFor": _shown(health)})
 
     async def measured(request: web.Request) -> web.Response:  # noqa: ARG001
-        kind = "text/plain; version=0.0.4; charset=utf-8"
-        return web.Response(body=metrics().encode(), headers={"Content-Type": kind})
+        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application(client_max_size=1024)
     app.add_routes([web.get("/health", alive), web.get("/ready", ready)])

@@ -8,12 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
 from ngu_points.aws import metrics
 from ngu_points.aws.environment import Environment
 from ngu_points.aws.metrics import NAMESPACE, SERVICE, STAGE, Metric
 from ngu_points.aws.trouble import naming
 from ngu_points.engine.coverage import STREAMS, Head
 
+Family = CounterMetricFamily | GaugeMetricFamily
 COUNTERS = frozenset({metrics.SENT_RECORDS, metrics.RESENT_RECORDS, metrics.FORKS})
 """Metrics that are published as what was added since the last time."""
 
@@ -88,16 +92,28 @@ def _datum(env: Environment, figure: Figure) -> dict[str, Any]:
     }
 
 
-def prometheus(found: Iterable[Figure], *, ready: bool) -> str:
-    """Figures in the text format of Prometheus, and whether the monitor is ready."""
-    lines = ["# TYPE ngu_ready gauge", f"ngu_ready {int(ready)}"]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Families:
+    """What a registry collects: families of metrics as they are at one moment."""
+
+    found: Iterable[Family]
+
+    def collect(self) -> Iterable[Family]:
+        return self.found
+
+
+def prometheus(found: Iterable[Figure], *, ready: bool) -> bytes:
+    """Figures as Prometheus reads them, and whether the monitor is ready."""
+    families: dict[Metric, Family] = {}
     for figure in found:
-        counts = figure.metric in COUNTERS
-        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", figure.metric.name).lower()
-        name = f"ngu_{words}_total" if counts else f"ngu_{words}"
-        kind = f"# TYPE {name} {'counter' if counts else 'gauge'}"
-        if kind not in lines:
-            lines.append(kind)
-        label = f'{{stream="{figure.per}"}}' if figure.per else ""
-        lines.append(f"{name}{label} {figure.value:.0f}")
-    return "\n".join(lines) + "\n"
+        metric = figure.metric
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", metric.name).lower()
+        kind = CounterMetricFamily if metric in COUNTERS else GaugeMetricFamily
+        labels = [metric.per.lower()] if metric.per else []
+        text = f"{metric.name} in CloudWatch."
+        family = families.setdefault(metric, kind(f"ngu_{words}", text, labels=labels))
+        family.add_metric([figure.per] if labels else [], figure.value)
+    state = GaugeMetricFamily("ngu_ready", "1 while all works that is needed.", value=int(ready))
+    registry = CollectorRegistry()
+    registry.register(_Families([state, *families.values()]))
+    return generate_latest(registry)

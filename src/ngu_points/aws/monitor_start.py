@@ -30,7 +30,7 @@ class _Service:
     health: Health
     monitor: Monitor | None = None
 
-    def metrics(self) -> str:
+    def metrics(self) -> bytes:
         found = self.monitor.figures() if self.monitor else []
         return prometheus(found, ready=self.health.ready)
 
