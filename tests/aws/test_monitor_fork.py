@@ -86,8 +86,9 @@ def test_a_fork_below_what_was_sent_stops_it(make: Make, chain: SimNode) -> None
         common = max(c.to_block for c in arrived(deployment).coverage if c.to_block <= sent - 11)
         assert str(error.value) == (
             f"the chain forked at block {common}, below block {sent}, which was sent as final:"
-            f" `ngu rewind {common} --store dynamodb` takes the tables back to it; then start the"
-            " event monitor again"
+            f" `ngu rewind {common} --store dynamodb --stage staging --service"
+            f" {deployment.env.service}` takes the tables back to it; then start the event monitor"
+            " again"
         )
         assert arrived(deployment).records == before
         assert messages() == [str(error.value)]
@@ -108,7 +109,7 @@ def test_a_fork_of_everything_names_the_start(make: Make, chain: SimNode) -> Non
         chain.reorg(chain.head.number - 1)
         for _ in range(3):
             chain.mine()
-        with pytest.raises(ForkedBelow, match="`ngu rewind 0 --store dynamodb`"):
+        with pytest.raises(ForkedBelow, match="`ngu rewind 0 --store dynamodb"):
             asyncio.run(followed(deployment, lambda m: False))
 
 
@@ -134,7 +135,7 @@ def test_one_nodes_word_is_no_fork(second: bytes | None) -> None:
     """A second look at another endpoint that has the block, or none yet, is trouble that passes."""
     known = Position(7, bytes([1]) * 32, 0)
     reader: Any = Answering(bytes([2]) * 32, second)
-    found = asyncio.run(judged(reader, None, known))  # type: ignore[arg-type]
+    found = asyncio.run(judged(reader, None, None, known))  # type: ignore[arg-type]
     assert isinstance(found, TransientError)
     assert len(reader.avoided_at) == 1
 

@@ -104,7 +104,7 @@ class Monitor:
                     await self._add(behind, head.readable)
                 except Forked:
                     known = self._end().position
-                    raise await judged(self.reader, self.store, known) from None
+                    raise await judged(self.reader, self.store, self.env, known) from None
 
     async def _add(self, behind: Sent, to_block: int) -> None:
         """Add range after range; ends early if the position was set back meanwhile."""

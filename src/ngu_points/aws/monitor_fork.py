@@ -8,6 +8,7 @@ from itertools import islice
 
 from ngu_points.aws import items
 from ngu_points.aws.dynamo import Where
+from ngu_points.aws.environment import Environment
 from ngu_points.aws.items import BLOCK_DIGITS
 from ngu_points.aws.store import Store
 from ngu_points.aws.tables import COVERAGE
@@ -27,7 +28,7 @@ class ForkedBelow(NguError):  # noqa: N818 -- what happened to the chain, not to
     """The chain has changed below what was sent: a person must decide to go back."""
 
 
-async def judged(reader: Reader, store: Store, known: Position) -> NguError:
+async def judged(reader: Reader, store: Store, env: Environment, known: Position) -> NguError:
     """What it means that nothing follows on a block: ForkedBelow, or TransientError.
 
     It is a fork once the chain has another block in its place, each time it is asked.
@@ -45,8 +46,8 @@ async def judged(reader: Reader, store: Store, known: Position) -> NguError:
     common = store.start_block - 1 if at is None else ends[at].block
     return ForkedBelow(
         f"the chain forked at block {common}, below block {known.block}, which was sent as final:"
-        f" `ngu rewind {common} --store dynamodb` takes the tables back to it; then start the"
-        " event monitor again"
+        f" `ngu rewind {common} --store dynamodb --stage {env.stage} --service {env.service}`"
+        " takes the tables back to it; then start the event monitor again"
     )
 
 
