@@ -35,3 +35,16 @@ def test_the_past_is_the_same(stage: Stage) -> None:
     for words in commands:
         mine, other = stage.ngu(*words), stage.beside(*words)
         assert (mine.code, mine.out) == (other.code, other.out), (words, mine.err)
+
+
+def test_the_copy_for_analysis_is_the_same(stage: Stage) -> None:
+    """The days of a deployment are written to the byte as those of a database."""
+    folder = stage.folder
+    mine = stage.ngu("analysis", "-o", folder / "mine", "--json")
+    other = stage.beside("analysis", "-o", folder / "other", "--json")
+    assert (mine.code, other.code) == (0, 0), mine.err + other.err
+    assert mine.json["newDays"] == other.json["newDays"] > 0
+    names = {path.relative_to(folder / "mine") for path in (folder / "mine").glob("*/day=*/*")}
+    assert len(names) == 4 * mine.json["days"]
+    for name in names:
+        assert (folder / "mine" / name).read_bytes() == (folder / "other" / name).read_bytes()
