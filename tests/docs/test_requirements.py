@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 from pages import ROOT, page, tables
 
-LINK = re.compile(r"`((?:src|tests)/[\w/.-]+\.py)(?:::([\w.]+))?`")
+LINK = re.compile(r"`((?:src|tests|infra)/[\w/.-]+\.py)(?:::([\w.]+))?`")
 ISSUE = re.compile(r"issue ([1-5]) \(([\w ]+)\)")
 ISSUES = {"1": "pipeline", "2": "nothing lost", "3": "AWS", "4": "fast", "5": "show it"}
 
