@@ -15,7 +15,7 @@ from chains import Chain
 from conformance.kept import NOW, InCloud, dynamo_for, kept
 from conformance.test_stores import ALICE, BOB, CAROL, START, deliveries_of, event, finish
 from embedded.test_store import expected
-from ngu_points.aws import changes, items
+from ngu_points.aws import changes, dynamo, items, lease
 from ngu_points.aws.lease import SECONDS
 from ngu_points.aws.store import UNDO_KEPT, Store
 from ngu_points.aws.strays import UNANNOUNCED, WAIT
@@ -239,6 +239,30 @@ def test_a_step_that_was_cut_otherwise_meanwhile_is_never_written_down(place) ->
         process(old, RULES, NOW, limit=1)
     assert [h.to_block for h in changes.heads(place.dynamo, -1)] == [30]
     place.again()
+    assert place.store.fingerprint() == MARK
+
+
+def test_a_long_step_keeps_its_lease(place, monkeypatch) -> None:
+    """While it is written row by row the lease is renewed: nobody takes it for dead."""
+    deliver(place)
+    monkeypatch.setattr(dynamo, "AT_ONCE", 2)
+    clock = [0.0]
+    monkeypatch.setattr(lease.time, "monotonic", lambda: clock[0])
+    place.again()
+    others: list[str] = []
+
+    def slowly(name: str, request: dict[str, Any]) -> None:
+        clock[0] += 20 if name in ("put_item", "update_item") else 0
+        if clock[0] > 2 * SECONDS and not others:
+            others.append(name)
+            other = Store(dynamo_for(place.client.real, place.service), RULES)
+            with pytest.raises(TransientError, match="written by first"):
+                other.lead("second", NOW + int(clock[0]))
+
+    place.client.before = slowly
+    assert process(place.store, RULES, NOW) is not None
+    place.client.before = None
+    assert others
     assert place.store.fingerprint() == MARK
 
 

@@ -20,7 +20,7 @@ from ngu_points.aws import items
 from ngu_points.aws.dynamo import Dynamo, Where, key_of
 from ngu_points.aws.items import BLOCK_DIGITS, Row
 from ngu_points.aws.lease import KEY as LEASE_KEY
-from ngu_points.aws.lease import Lease, lost
+from ngu_points.aws.lease import Lease, keeping, lost
 from ngu_points.aws.tables import CHANGES, FEAST_POOL, META, POINTS, TOKENS
 from ngu_points.engine.coverage import STREAMS, of_stream
 from ngu_points.engine.events import Kind, blobs, ids
@@ -242,7 +242,7 @@ def write_rows(dynamo: Dynamo, lease: Lease, step: Step, now: int, *, back: bool
         if not dynamo.put(write.table, {**row, "fence": lease.fence}, lease.unfenced):
             raise lost(lease)
 
-    dynamo.each(one, step.writes)
+    dynamo.each(one, step.writes, keeping(dynamo, lease))
 
 
 def move_position(dynamo: Dynamo, lease: Lease, was: Row | None, becomes: Row | None) -> None:

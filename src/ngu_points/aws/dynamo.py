@@ -77,17 +77,24 @@ class Dynamo:
         """A text that no other call has given."""
         return f"{self._rng.getrandbits(64):016x}"
 
-    def each(self, work: Callable[[One], Result], things: Iterable[One]) -> list[Result]:
+    def each(
+        self,
+        work: Callable[[One], Result],
+        things: Iterable[One],
+        between: Callable[[], None] = lambda: None,
+    ) -> list[Result]:
         """Do the same for all of some things, several at a time; the results in their order.
 
-        The first error ends it: nothing more is begun, and what was begun is waited for. Not to
-        be used by `work` itself.
+        `between` is called whenever another `AT_ONCE` of them are done. The first error ends it:
+        nothing more is begun, and what was begun is waited for. Not to be used by `work` itself.
         """
         todo = list(things)
         if self._threads == 1 or len(todo) < 2:
             return [work(one) for one in todo]
         results: list[Result] = []
         for at in range(0, len(todo), AT_ONCE):
+            if at:
+                between()
             results += self._together(work, todo[at : at + AT_ONCE])
         return results
 

@@ -14,7 +14,7 @@ from ngu_points.aws import items
 from ngu_points.aws.changes import Mark
 from ngu_points.aws.dynamo import Dynamo, Where
 from ngu_points.aws.items import BLOCK_DIGITS, Row
-from ngu_points.aws.lease import Lease
+from ngu_points.aws.lease import Lease, keeping
 from ngu_points.aws.tables import (
     BATCH_EVENTS,
     COVERAGE,
@@ -191,7 +191,7 @@ def mark(dynamo: Dynamo, lease: Lease, marks: Sequence[Mark], now: int) -> list[
                 return mark.stream, found
         return None
 
-    found = dynamo.each(one, marks[:-1])
+    found = dynamo.each(one, marks[:-1], keeping(dynamo, lease))
     found += [one(mark) for mark in marks[-1:]]
     return [other for other in found if other]
 
@@ -208,7 +208,8 @@ def reopen(dynamo: Dynamo, lease: Lease, marks: Sequence[Mark]) -> None:
     """Note events as not processed: what they did was taken back."""
     undone = {"processed": False, "ttl": FAR_AWAY, "fence": lease.fence}
     values: Row = {**undone, "processedAt": None, "error": None}
-    dynamo.each(lambda one: _same_event(dynamo, one, lease, values), marks)
+    keep = keeping(dynamo, lease)
+    dynamo.each(lambda one: _same_event(dynamo, one, lease, values), marks, keep)
 
 
 def _same_event(dynamo: Dynamo, one: Mark, lease: Lease, values: Row) -> bool:

@@ -7,7 +7,9 @@ shuts out those with a lower one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from ngu_points.aws.dynamo import Dynamo, Where
 from ngu_points.aws.tables import META
@@ -27,6 +29,8 @@ class Lease:
 
     owner: str
     fence: int
+    at: int  # wall clock when it was taken
+    since: float = field(compare=False)  # the monotonic clock then
 
     @property
     def holds(self) -> Where:
@@ -50,13 +54,27 @@ def acquire(dynamo: Dynamo, owner: str, now: int) -> Lease:
     fresh = Where("attribute_not_exists(#key)", {})
     if not dynamo.put(META, row, same if held else fresh):
         raise _held("another process")
-    return Lease(owner, fence)
+    return Lease(owner, fence, now, time.monotonic())
 
 
 def renew(dynamo: Dynamo, lease: Lease, now: int) -> None:
     """Hold on for another while; LeaseLostError if another has it by now."""
     if not dynamo.update(META, KEY, {"expires": now + SECONDS}, lease.holds):
         raise lost(lease)
+
+
+def keeping(dynamo: Dynamo, lease: Lease) -> Callable[[], None]:
+    """What long work calls now and then, so that it is not taken for dead."""
+    renewed = time.monotonic()
+
+    def keep() -> None:
+        nonlocal renewed
+        moment = time.monotonic()
+        if moment - renewed > SECONDS / 4:
+            renew(dynamo, lease, lease.at + int(moment - lease.since))
+            renewed = moment
+
+    return keep
 
 
 def release(dynamo: Dynamo, lease: Lease) -> None:
