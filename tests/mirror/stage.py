@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import json
+import random
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -13,11 +15,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
+from bench.dynamo.client import Client as Model
+
+from aws.dynamo.faults import Client
 from cli.faulty import FaultyNode, serving
 from cli.program import Ended, address, ngu
 from ngu_points.aws import wiring
 from ngu_points.aws.archive import Archive
-from ngu_points.aws.dynamo import key_of
+from ngu_points.aws.dynamo import Dynamo, key_of
 from ngu_points.aws.environment import Environment, environment
 from ngu_points.aws.parameters import Sent
 from ngu_points.aws.records import write
@@ -107,6 +113,32 @@ def parameter(stage: Stage, name: str, value: str) -> None:
     )
 
 
+def position(stage: Stage) -> dict[str, Any]:
+    """From where the event monitor would go on."""
+    name = f"{stage.environment.parameters}/position"
+    found: dict[str, Any] = json.loads(
+        stage.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
+    )
+    return found
+
+
+@contextlib.contextmanager
+def modelled() -> Iterator[Client]:
+    """DynamoDB is the model of it, in this process and on order dead, for as long as this lasts."""
+    exceptions = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
+    made, other = Client(Model(), exceptions=exceptions), wiring.client
+
+    def client(service: str, region: str) -> Any:
+        return made if service == "dynamodb" else other(service, region)
+
+    def dynamo(env: Environment) -> Dynamo:
+        return Dynamo(made, env.service, env.stage, lambda _: None, random.Random(1), threads=1)
+
+    with patch.object(wiring, "client", client), patch.object(wiring, "dynamo", dynamo):
+        client.cache_clear = other.cache_clear  # type: ignore[attr-defined]
+        yield made
+
+
 @contextlib.contextmanager
 def stage_of(node: SimNode, url: str, folder: Path) -> Iterator[Stage]:
     """An empty stage, with the settings that belong to the chain; the emulator is at `url`."""
@@ -139,7 +171,8 @@ def stage_of(node: SimNode, url: str, folder: Path) -> Iterator[Stage]:
         stage.store.identify(node.chain_id, contract, "ngu", 1)
         yield stage
         for name in dynamo.names.values():
-            stage.client("dynamodb").delete_table(TableName=name)
+            if not isinstance(dynamo.client, Client):
+                stage.client("dynamodb").delete_table(TableName=name)
         wiring.client.cache_clear()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.program import busy_chain
-from mirror.stage import Stage, filled, stage_of
+from mirror.stage import Stage, filled, modelled, position, stage_of
 from ngu_points.aws.tables import META, POINTS, TOKENS
 from ngu_points.engine.coverage import Covered
 
@@ -22,7 +21,7 @@ LAST = 30
 def stage(emulator_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A stage and a database of the same 30 blocks; every test leaves both equal."""
     folder: Path = tmp_path_factory.mktemp("stage")
-    with stage_of(busy_chain(LAST, 3), emulator_url, folder) as made:
+    with modelled(), stage_of(busy_chain(LAST, 3), emulator_url, folder) as made:
         filled(made, LAST)
         assert made.beside("sync", "--to-block", LAST).code == 0
         yield made
@@ -62,7 +61,7 @@ def test_a_rebuild_puts_a_spoiled_state_right(stage: Stage) -> None:
 
 def test_a_rewind_takes_tables_and_monitor_back(stage: Stage) -> None:
     """Archive, events, coverage and state end there; what is read again leads to the same."""
-    was = json.loads(position(stage))
+    was = position(stage)
     ended = stage.ngu("rewind", 11, "--json")
     assert (ended.code, ended.json["block"]) == (0, 11), ended.err
     assert stage.store.position().block == 11
@@ -75,7 +74,7 @@ def test_a_rewind_takes_tables_and_monitor_back(stage: Stage) -> None:
 
 def again(stage: Stage, before: int) -> None:
     """The monitor goes on from where it was put, and in the end all is the same."""
-    now = json.loads(position(stage))
+    now = position(stage)
     assert now["sequence"] > before
     stage.sequence = now["sequence"]
     stage.send(now["block"] + 1, LAST, int(time.time()))
@@ -105,7 +104,7 @@ def test_a_replay_brings_back_what_was_lost(stage: Stage) -> None:
 def spoil_the_past(stage: Stage) -> None:
     """Fold again without the events of block 27, as if the node had left them out."""
     stage.ngu("rewind", 26)
-    stage.sequence = json.loads(position(stage))["sequence"]
+    stage.sequence = position(stage)["sequence"]
     right = stage.read
     stage.read = lambda a, b: without(right(a, b), 27)  # type: ignore[method-assign]
     stage.send(27, LAST, int(time.time()))
@@ -116,9 +115,3 @@ def spoil_the_past(stage: Stage) -> None:
 
 def without(covered: Covered, block: int) -> Covered:
     return replace(covered, events=covered.events.take(covered.events.block != block))
-
-
-def position(stage: Stage) -> str:
-    name = f"{stage.environment.parameters}/position"
-    value: str = stage.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
-    return value

@@ -46,6 +46,7 @@ class Marker(msgspec.Struct):
     why: str
     at: int
     placed: bool = False  # all rows are as they should be; what is left is the monitor's position
+    done: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ class Repairs:
         self._mark(lease, marker)
         return marker
 
-    def finish(self, lease: Lease, marker: Marker, now: int) -> Plan:
-        """Do what is written down, as far as it is not done yet; what it was."""
+    def apply(self, lease: Lease, marker: Marker, now: int) -> None:
+        """Do what is written down, as far as it is not done yet."""
+        if marker.done:
+            return
         plan = self._plan(marker)
         if not marker.placed:
             _write(self.dynamo, lease, plan.rows)
@@ -80,10 +83,13 @@ class Repairs:
             self._mark(lease, marker)
         if plan.sent is not None:
             self._set_back(parameters.sent_of(plan.sent, marker.name))
-        self.dynamo.delete(META, KEY)
+        self._mark(lease, msgspec.structs.replace(marker, done=True))
+
+    def close(self, marker: Marker) -> None:
+        """Forget a repair that is done: others may fold again."""
         with naming(f"s3://{self.bucket}/{marker.name}"):
             self.s3.delete_object(Bucket=self.bucket, Key=marker.name)
-        return plan
+        self.dynamo.delete(META, KEY)
 
     def _set_back(self, sent: Sent) -> None:
         """Unless the event monitor has gone on from there already."""

@@ -74,6 +74,15 @@ def read_tables(on: Deployment, *, led: bool) -> Tables:
     return Tables(at, whole, days)
 
 
+def fingerprint_of(on: Deployment, tables: Tables) -> str:
+    """Of what the tables hold; empty where they were folded by other rules."""
+    if tables.whole is None:
+        return ""
+    heads = [row for row in tables.days if int(row["piece"]) == 0]
+    days = [items.day_of(row) for row in sorted(heads, key=lambda row: int(row["day"]))]
+    return fingerprint(tables.whole, days, on.store.rules, on.store.chain_id)
+
+
 def copy(on: Deployment, path: Path, *, led: bool, strict: bool, say: Say = lambda _: None) -> None:
     """Make the database at `path` what the deployment holds now.
 

@@ -22,14 +22,14 @@ from ngu_points.aws import jobs, repairs
 from ngu_points.aws import lease as leases
 from ngu_points.aws.jobs import Deployment as Jobs
 from ngu_points.aws.parameters import Sent
-from ngu_points.aws.repairs import Plan, Repairs
+from ngu_points.aws.repairs import Marker, Plan, Repairs
 from ngu_points.aws.store import Store as Tables
 from ngu_points.embedded.archive import segment_files
 from ngu_points.embedded.database import archive_of, writer_lock
 from ngu_points.embedded.store import Store
 from ngu_points.errors import NguError, StoreError, TransientError
 from ngu_points.mirror import ledger
-from ngu_points.mirror.copy import Say, checked, copy
+from ngu_points.mirror.copy import Say, checked, copy, fingerprint_of, read_tables
 from ngu_points.mirror.deployment import Deployment
 from ngu_points.mirror.difference import Scope, rows_of, step_of
 
@@ -115,10 +115,12 @@ def repairing(on: Deployment, path: Path, why: str, say: Say) -> Iterator[bool]:
         with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(_base(path))) as base:
             now.backup(base)
         yield finished == why
-        _way_back(on, path, why)
+        marker = _way_back(on, path, why)
         _base(path).unlink()
         copy(on, path, led=True, strict=False)
         publish(on, int(time.time()))
+        if marker:
+            _repairs(on).close(marker)
 
 
 def _finished(on: Deployment, say: Say) -> str:
@@ -127,7 +129,8 @@ def _finished(on: Deployment, say: Say) -> str:
     if marker is None:
         return ""
     try:
-        _repairs(on).finish(on.store.lease, marker, int(time.time()))
+        _repairs(on).apply(on.store.lease, marker, int(time.time()))
+        _repairs(on).close(marker)
     except StoreError as error:
         say(str(error))
         return ""
@@ -139,8 +142,8 @@ def _repairs(on: Deployment) -> Repairs:
     return Repairs(on.store.dynamo, on.s3, on.bucket, on.parameters)
 
 
-def _way_back(on: Deployment, path: Path, why: str) -> None:
-    """Write down what differs, then do it; nothing is written where nothing does."""
+def _way_back(on: Deployment, path: Path, why: str) -> Marker | None:
+    """Write down what differs, then do it; None, and nothing is written, where nothing does."""
     now = int(time.time())
     local = Store.open(path, on.store.rules)
     try:
@@ -157,13 +160,14 @@ def _way_back(on: Deployment, path: Path, why: str) -> None:
         plan.rows.append(ledger.write_of(noted))
     step = plan.step
     if not (plan.rows or step.writes or step.after != step.before):
-        return
+        return None
     marker = _repairs(on).begin(on.store.lease, plan, now)
-    _repairs(on).finish(on.store.lease, marker, now)
-    there = on.store.fingerprint()
+    _repairs(on).apply(on.store.lease, marker, now)
+    there = fingerprint_of(on, read_tables(on, led=True))
     if there != shown:
         raise StoreError(f"the tables are not what was written (fingerprint {there}, not {shown}):"
                          " run `ngu rebuild --store dynamodb`, and report it")  # fmt: skip
+    return marker
 
 
 def _sent(scope: Scope) -> str | None:
