@@ -186,6 +186,24 @@ def test_only_new_days_are_written(tmp_path: Path) -> None:
         assert len(list((tmp_path / "copy/holdings_open").glob("*"))) == 2
 
 
+def test_counts_are_what_a_day_added(tmp_path: Path) -> None:
+    """Each wallet's mints, transfers and stakes stand on the day on which they happened."""
+    rules, chain = story()
+    with stored(rules) as (store, history, _):
+        feed(store, history, chain, 0, 20)
+        write_analysis(history, tmp_path)
+    with closing(asked(tmp_path)) as db:
+        rows = db.execute("SELECT day, wallet, what, amount_n FROM counts ORDER BY ALL").fetchall()
+    assert rows == [
+        ("2024-10-04", ALICE, "minted", 10),
+        ("2024-10-05", ALICE, "staked", 1),
+        ("2024-10-07", ALICE, "sent", 1),
+        ("2024-10-07", BOB, "received", 1),
+        ("2024-10-08", ALICE, "sent", 1),
+        ("2024-10-08", BOB, "received", 1),
+    ]
+
+
 def test_a_day_that_is_not_final_is_not_copied(tmp_path: Path) -> None:
     """What a fork may still take back stays out."""
     rules, chain = story()
