@@ -18,9 +18,11 @@ from aws.monitored import Deployment, arrived, everything, followed, on_chain, s
 from cli.program import busy_chain
 from ngu_points.aws import outbox
 from ngu_points.aws.monitor import BEYOND, Monitor
+from ngu_points.aws.monitor_health import Health
+from ngu_points.aws.monitor_start import opened
 from ngu_points.aws.parameters import Sent
 from ngu_points.demo.node import SimNode
-from ngu_points.engine.coverage import BATCH, STAKING
+from ngu_points.engine.coverage import BATCH, STAKING, Head
 
 Make = Callable[..., AbstractContextManager[Deployment]]
 
@@ -262,3 +264,32 @@ def test_the_tables_know_what_they_are_of(
         head = monitor.store.dynamo.get("meta", {"key": "head"})
         assert head
         assert head["newest"] == chain.head.number
+
+
+def test_the_head_is_looked_at_during_a_long_catch_up(
+    make: Make, chain: SimNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is published as the newest block moves while old blocks are still being read."""
+    monkeypatch.setattr("ngu_points.aws.monitor.LOOKED_EVERY", 0.0)
+    heads: list[int] = []
+
+    async def scene(deployment: Deployment) -> Monitor:
+        async with opened(deployment.env, deployment.folder, Health()) as monitor:
+            real = monitor.reader.head
+
+            async def head() -> Head:
+                chain.mine()
+                found = await real()
+                heads.append(found.newest)
+                return found
+
+            monkeypatch.setattr(monitor.reader, "head", head)
+            await monitor.catch_up()
+        return monitor
+
+    ranges = (chain.head.number + 9) // 10
+    with make(chain) as deployment:
+        monitor = asyncio.run(scene(deployment))
+    assert len(heads) == 1 + ranges
+    assert monitor.seen.head
+    assert monitor.seen.head.newest == heads[-1]

@@ -32,7 +32,7 @@ from ngu_points.aws.store import Store
 from ngu_points.aws.tables import META
 from ngu_points.aws.trouble import naming
 from ngu_points.chain.reader import Reader
-from ngu_points.engine.coverage import STREAMS, Covered, announce
+from ngu_points.engine.coverage import STREAMS, Covered, Head, announce
 from ngu_points.errors import NguError, TransientError
 from ngu_points.pipeline.monitor import Forked, cover
 
@@ -41,6 +41,7 @@ PAUSE = 10.0
 """Seconds between two looks at the head: Firehose gathers for a minute anyway."""
 SAVED_EVERY = 5.0  # seconds; Parameter Store takes three writes a second
 REPORTED_EVERY = 60.0
+LOOKED_EVERY = 30.0  # at the head, while catching up
 LASTING = 300.0
 """Seconds after which trouble makes the heartbeat 0."""
 STOPS_WITHIN = 45.0
@@ -80,6 +81,7 @@ class Monitor:
     pause: float = PAUSE
     paces: Mapping[str, Pace] = field(default_factory=lambda: {s: Pace() for s in STREAMS})
     seen: Seen = field(default_factory=Seen)
+    looked_at: float = 0.0  # monotonic seconds
     reported: list[Figure] = field(default_factory=list)
     keeping: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # the outbox, or a task
@@ -98,7 +100,7 @@ class Monitor:
         ForkedBelow where the chain is not the one of which blocks were sent.
         """
         with naming_nodes(self.parameters.path):
-            head = self.seen.head = await self.reader.head()
+            head = await self._look()
             while (behind := self._end()).block < head.readable:
                 try:
                     await self._add(behind, head.readable)
@@ -118,6 +120,14 @@ class Monitor:
                 self.health.well(NODE)
                 self.changed.set()
                 behind = end
+                if time.monotonic() - self.looked_at > LOOKED_EVERY:
+                    await self._look()
+
+    async def _look(self) -> Head:
+        """The head, noted for the figures: a long catch-up must not look like a chain at rest."""
+        self.seen.head = head = await self.reader.head()
+        self.looked_at = time.monotonic()
+        return head
 
     def _records(self, covered: Covered, sequence: int) -> dict[str, list[bytes]]:
         return {d.stream: write(d, self.origin) for d in announce(covered, sequence)}
