@@ -95,6 +95,26 @@ def test_stakes_per_week_are_the_events(copied) -> None:
     assert all(week.weekday() == 0 for week, _, _ in rows)
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("-o", ""), "-o '' names no folder"),
+        (("-o", "ngu.db"), "cannot be written: ngu.db: File exists; name another with -o"),
+        (("-o", "x", "--location", "here"), "--location 'here': give a place on S3"),
+        ((), "Missing option '-o'"),
+    ],
+)
+def test_a_folder_that_cannot_be_is_one_line(copied, monkeypatch, words, says) -> None:
+    """What is wrong with it and what to do; nothing is written."""
+    options, folder, _ = copied
+    monkeypatch.chdir(folder.parent)
+    before = sorted(folder.parent.iterdir())
+    ended = ngu("analysis", *words, *options)
+    assert ended.code != 0
+    assert says in ended.complaint
+    assert sorted(folder.parent.iterdir()) == before
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_the_queries_are_athenas_sql(number: int) -> None:
     """They parse as Trino's, whose dialect Athena's queries have."""

@@ -9,6 +9,7 @@ import click
 from ngu_points.cli.options import Given, shared
 from ngu_points.cli.stores import reading
 from ngu_points.embedded.analysis import write_analysis
+from ngu_points.errors import UsageError
 
 
 @click.command()
@@ -22,6 +23,8 @@ def analysis(given: Given, output: str, location: str | None) -> int:
     folder lie duckdb.sql and, with --location, athena/*.sql. docs/analysis.md has the tables and
     what to ask them.
     """
+    if not output:
+        raise UsageError("-o '' names no folder")
     with reading(given) as opened:
         done = write_analysis(opened.history, Path(output), location)
     if not given.json:
