@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict
 
 import click
@@ -30,6 +31,7 @@ def top(given: Given) -> int:
 
     Exit code 3: something is in doubt (see `ngu status`).
     """
+    given.on_file("ngu top")
     if given.json:
         seen = _look(given)
         given.answer({_camel(name): value for name, value in asdict(seen).items()})
@@ -44,17 +46,18 @@ def _watch(given: Given, console: Console) -> Frame:
     """Draw until Ctrl-C; the last look."""
     looks: list[tuple[float, int]] = []
     seen = _look(given)
-    with Live(console=console, auto_refresh=False, screen=True) as live:
+    with (
+        Live(console=console, auto_refresh=False, screen=True) as live,
+        suppress(KeyboardInterrupt),
+    ):
         while True:
             started = time.monotonic()
             looks = [(at, n) for at, n in looks if started - at < RATE_OVER]
             looks.append((started, seen.events))
             live.update(picture(seen, _rate(looks)), refresh=True)
-            try:
-                time.sleep(max(EVERY, REST * (time.monotonic() - started)))
-                seen = _look(given)
-            except KeyboardInterrupt:
-                return seen
+            time.sleep(max(EVERY, REST * (time.monotonic() - started)))
+            seen = _look(given)
+    return seen
 
 
 def _rate(looks: list[tuple[float, int]]) -> float | None:

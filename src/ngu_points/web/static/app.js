@@ -27,6 +27,7 @@ const ROUTES = [
   [/^\/health$/, health],
 ];
 
+const AGAIN = 3;
 const app = document.querySelector("#app");
 let visit = null; // the page that is open, and everything that belongs to it
 let programme = null; // what is served: chain, contract, seasons
@@ -63,7 +64,7 @@ async function load(one) {
   one.loading = true;
   one.again = false;
   try {
-    one.data = await one.page.load(get, one);
+    one.data = await consistent(() => one.page.load(get, one));
     one.problem = null;
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
@@ -75,6 +76,19 @@ async function load(one) {
   if (one !== visit) return;
   draw();
   if (one.again) load(one);
+}
+
+/** The block of every answer that a page was made from. */
+const blocks = (data) =>
+  Object.values(data)
+    .map((answer) => answer?.valid?.block)
+    .filter((block) => block !== undefined);
+
+/** What a page shows belongs to one block: ask again if a block came between two answers. */
+async function consistent(load) {
+  let data = await load();
+  for (let again = 0; again < AGAIN && new Set(blocks(data)).size > 1; again++) data = await load();
+  return data;
 }
 
 /** Load the open page again, but not more often than it wants. */

@@ -26,7 +26,7 @@ export function frame({ visit, live, programme, content }) {
       <a class="brand" href="#/"><img src="icon.svg" alt="" width="28" height="28">ngu points</a>
       ${navigation(visit)}${search()}${theme()}
     </div></header>
-    ${strip(live)}
+    ${strip(live, shown(visit) ?? live.position?.valid)}
     <main id="main" tabindex="-1">${content}</main>
     ${footer(programme)}
     <p id="said" class="hidden" role="status"></p>`;
@@ -84,9 +84,13 @@ function theme() {
     <span class="sun">${icons.sun}</span><span class="moon">${icons.moon}</span></button>`;
 }
 
-function strip(live) {
+/** What the numbers on the page are valid to. */
+function shown({ data }) {
+  return Object.values(data ?? {}).find((answer) => answer?.valid)?.valid;
+}
+
+function strip(live, valid) {
   const { state, position } = live;
-  const valid = position?.valid;
   return html`<div class="strip">
     <span class="live" data-state=${state} role="status">${STATES[state]}</span>
     ${state === "disconnected" ? reconnecting(live) : nothing}
@@ -101,7 +105,7 @@ function strip(live) {
               : html`<span class="badge warn" title="Newer than what the chain calls final: may still change"
                 >provisional</span>`
           }
-          ${position.lag ? html`<span>${grouped(position.lag)} behind the head</span>` : nothing}`
+          ${position?.lag ? html`<span>${grouped(position.lag)} behind the head</span>` : nothing}`
         : nothing
     }
     ${

@@ -2,6 +2,7 @@
 
 const SILENCE = 15_000; // without a word for so long the connection is dead
 const STALE = 120_000; // connected, but the chain has had nothing new for so long
+const SAMPLES = 900; // of the last minutes, one a second at most
 const PAUSES = [1000, 2000, 4000, 8000, 15_000];
 
 /**
@@ -9,7 +10,7 @@ const PAUSES = [1000, 2000, 4000, 8000, 15_000];
  * the connection differs. States: connecting, live, stale, disconnected.
  */
 export function follow(changed) {
-  const live = { state: "connecting", position: null, since: 0, retryAt: 0, retry: null };
+  const live = { state: "connecting", position: null, since: 0, recent: [], retry: null };
   let source, failures, heard, timer;
 
   const become = (state) => {
@@ -28,6 +29,7 @@ export function follow(changed) {
       live.since = heard = Date.now();
       failures = 0;
       live.state = "live";
+      remember(live.recent, live.position, live.since / 1000);
       changed(live.position);
     });
     source.addEventListener("heartbeat", () => {
@@ -40,7 +42,6 @@ export function follow(changed) {
   const lost = () => {
     source.close();
     const pause = PAUSES[Math.min(failures++, PAUSES.length - 1)] * (0.75 + Math.random() / 2);
-    live.retryAt = Date.now() + pause;
     clearTimeout(timer);
     timer = setTimeout(connect, pause);
     become("disconnected");
@@ -61,4 +62,12 @@ export function follow(changed) {
   addEventListener("online", live.retry);
   connect();
   return live;
+}
+
+/** Keep what moves, for charts of the time since the page was opened. */
+function remember(recent, position, at) {
+  const second = Math.floor(at);
+  if (recent.at(-1)?.at === second) recent.pop();
+  recent.push({ ...position, at: second });
+  if (recent.length > SAMPLES) recent.shift();
 }

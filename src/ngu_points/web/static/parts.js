@@ -87,6 +87,13 @@ export function table(label, columns, rows, foot = nothing) {
       <thead><tr>${heads}</tr></thead><tbody>${rows}</tbody>${foot}</table></div>`;
 }
 
+/** Text of the API with `commands` in backticks, as HTML. */
+export function marked(text) {
+  return String(text)
+    .split("`")
+    .map((part, i) => (i % 2 ? html`<code>${part}</code>` : part));
+}
+
 /** A page that has nothing to show says what to do next. */
 export function empty(title, text, commands = "") {
   return html`<section class="card message"><h2>${title}</h2><p>${text}</p>

@@ -7,38 +7,46 @@ import { figures, heading } from "../parts.js";
 import { eventRows, eventTable, TYPES, wordFor } from "./events.js";
 
 const WINDOWS = [
-  ["5m", "5 minutes", "24 hours"],
-  ["hour", "1 hour", "12 days"],
-  ["day", "1 day", "the last months"],
+  ["live", "Live", "Since this page was opened, at most 15 minutes"],
+  ["5m", "5 minutes", "Windows of 5 minutes, over 24 hours"],
+  ["hour", "Hours", "Windows of an hour, over 12 days"],
+  ["day", "Days", "Windows of a day, over the last months"],
 ];
 const STEP = 25;
 
 export const place = "activity";
 export const every = 2000;
 export const title = () => "Activity";
-export const start = () => ({ window: "5m", type: null, limit: STEP });
+export const start = () => ({ window: "live", type: null, limit: STEP });
 
 export async function load(get, { ui }) {
-  const [series, events] = await Promise.all([
-    get("series", { window: ui.window, limit: 288 }),
+  const [windows, events] = await Promise.all([
+    ui.window === "live" ? null : get("series", { window: ui.window, limit: 288 }),
     get("events", { type: ui.type, limit: ui.limit }),
   ]);
-  return { series, events };
+  return { windows, events };
 }
 
-export function view({ series, events }, context) {
-  const { position } = context.live;
-  return html`${heading("Activity", "Events of the collection, and how much of it is staked", windows(context))}
+export function view({ windows, events }, context) {
+  const { position, recent } = context.live;
+  const [rate, share] = windows
+    ? [counts(windows), shares(windows)]
+    : [pace(recent), staking(recent)];
+  return html`${heading("Activity", "Events of the collection, and how much of it is staked", choice(context))}
     <div class="stack">${position ? figures(now(position)) : nothing}
       <div class="columns">
-        <section class="card"><h2>Events</h2>${chart(series, EVENTS, (w) => w.newEvents)}</section>
-        <section class="card"><h2>Staking share</h2>${chart(series, SHARE, (w) => w.stakedShare * 100)}</section>
+        <section class="card"><h2>Events</h2>${chart(windows ? EVENTS : RATE, rate)}</section>
+        <section class="card"><h2>Staking share</h2>${chart(SHARE, share)}</section>
       </div>${latest(events, context)}</div>`;
 }
 
 const EVENTS = {
   label: "Events in each window",
   series: [{ name: "events", tone: "held", bars: true }],
+};
+const RATE = {
+  label: "Events a second, over the last minute",
+  series: [{ name: "events a second", tone: "held" }],
 };
 const SHARE = {
   label: "Share of tokens staked",
@@ -47,10 +55,16 @@ const SHARE = {
   unit: "%",
 };
 
-function windows({ ui, set }) {
+const counts = ({ series }) => series.map((w) => [w.at, w.newEvents]);
+const shares = ({ series }) => series.map((w) => [w.at, w.stakedShare * 100]);
+const pace = (recent) => recent.map((p) => [p.at, p.eventsPerSecond]);
+const staking = (recent) =>
+  recent.map((p) => [p.at, (Number(p.totals.staked) / Number(p.totals.tokens) || 0) * 100]);
+
+function choice({ ui, set }) {
   return html`<div class="switch" role="group" aria-label="Window">${WINDOWS.map(
-    ([name, label, reach]) => html`<button type="button" aria-pressed=${ui.window === name}
-      title="Windows of ${label}, over ${reach}" @click=${() => set({ window: name })}>${label}</button>`,
+    ([name, label, about]) => html`<button type="button" aria-pressed=${ui.window === name}
+      title=${about} @click=${() => set({ window: name })}>${label}</button>`,
   )}</div>`;
 }
 
@@ -67,12 +81,12 @@ function now({ events, eventsPerSecond, totals }) {
   ];
 }
 
-function chart({ series }, spec, value) {
-  if (series.length < 2) {
-    return html`<p class="muted">A line needs two windows: the first figures are there, the next come when the
-      window is over.</p>`;
+function chart(spec, rows) {
+  if (rows.length < 2) {
+    return html`<p class="muted">A line needs two points: the first is there, the next comes with the next
+      block or window.</p>`;
   }
-  return html`<ngu-chart .spec=${spec} .rows=${series.map((w) => [w.at, value(w)])}></ngu-chart>`;
+  return html`<ngu-chart .spec=${spec} .rows=${rows}></ngu-chart>`;
 }
 
 function latest(events, { ui, set }) {

@@ -3,42 +3,43 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import "../charts.js";
 import { duration, grouped, plural } from "../format.js";
-import { heading, moment, table } from "../parts.js";
+import { heading, marked, moment, table } from "../parts.js";
 
 export const place = "health";
 export const every = 1500;
 export const title = () => "Health";
 
 export async function load(get) {
-  const [status, series] = await Promise.all([
+  const [status, windows] = await Promise.all([
     get("status"),
     get("series", { window: "5m", limit: 288 }),
   ]);
-  return { status, series };
+  return { status, windows };
 }
 
 const WORDS = { ok: "well", warning: "look", alarm: "alarm", idle: "idle" };
 const TONES = { ok: "good", warning: "warn", alarm: "bad", idle: "" };
 
-export function view({ status, series }) {
+export function view({ status, windows }, { live }) {
   return html`${heading("Health", overall(status))}
     <div class="stack">
       ${
         status.alarms.length
-          ? html`<div class="notice bad" role="alert"><ul>${status.alarms.map((a) => html`<li>${a}</li>`)}</ul></div>`
+          ? html`<div class="notice bad" role="alert">
+            <ul>${status.alarms.map((a) => html`<li>${marked(a)}</li>`)}</ul></div>`
           : nothing
       }
       ${flow(status)}
       <div class="columns">
         ${figuresOf(status)}
-        <section class="card"><h2>Lag and backlog</h2>${chart(series)}</section>
+        <section class="card"><h2>Lag and backlog</h2>${chart(windows.series, live.recent)}</section>
       </div>
       <div class="columns">${endpoints(status.endpoints)}${jobs(status.jobs)}</div>
     </div>`;
 }
 
 function overall({ running, alarms, valid, at }) {
-  if (!running) return "Nothing is reading the chain now: start `ngu run`.";
+  if (!running) return marked("Nothing is reading the chain now: start `ngu run`.");
   if (alarms.length)
     return `${plural(alarms.length, "alarm")}. What to type for each is in docs/operations.md.`;
   if (!valid) return "Catching up: no block has been processed yet.";
@@ -51,7 +52,7 @@ function flow(status) {
   return html`<section aria-label="The flow"><ol class="flow" data-running=${status.running}>${status.stages.map(
     (stage) => html`<li class="stage ${stage.state}" data-stage=${stage.name}>
       <h2>${stage.name} <span class="badge ${TONES[stage.state]}">${WORDS[stage.state]}</span></h2>
-      <p>${stage.text}</p>
+      <p>${marked(stage.text)}</p>
       <dl>${notes[stage.name].map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></li>`,
   )}</ol></section>`;
 }
@@ -113,7 +114,7 @@ function figuresOf(status) {
     (g) => html`<li>${g.stream}, blocks ${grouped(g.from)} to ${grouped(g.to)}: ${g.why}</li>`,
   );
   return html`<section class="card"><h2>Coverage</h2>
-    <dl class="pairs">${pairs.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}
+    <dl class="pairs">${pairs.map(([name, value]) => html`<dt>${name}</dt><dd>${marked(value)}</dd>`)}
       <dt>Gaps</dt><dd>${gaps.length ? html`<ul class="plain-list">${gaps}</ul>` : "none"}</dd></dl></section>`;
 }
 
@@ -125,10 +126,11 @@ const LAG = {
   ],
 };
 
-function chart({ series }) {
-  if (series.length < 2)
-    return html`<p class="muted">The first two windows of 5 minutes make the first line.</p>`;
-  return html`<ngu-chart .spec=${LAG} .rows=${series.map((w) => [w.at, w.lag, w.backlog])}></ngu-chart>`;
+/** The last 24 hours; while there are none, the time since the page was opened. */
+function chart(windows, recent) {
+  const rows = (windows.length > 2 ? windows : recent).map((w) => [w.at, w.lag, w.backlog]);
+  if (rows.length < 2) return html`<p class="muted">The next block makes the first line.</p>`;
+  return html`<ngu-chart .spec=${LAG} .rows=${rows}></ngu-chart>`;
 }
 
 function endpoints(all) {

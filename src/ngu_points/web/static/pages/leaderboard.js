@@ -31,13 +31,13 @@ export async function load(get, { ui, subject }) {
     get("leaderboard", wanted),
     get("feasts", { limit: 1 }),
   ]);
-  return { board, feast: feasts.open };
+  return { board, feasts };
 }
 
-export function view({ board, feast }, context) {
+export function view({ board, feasts }, context) {
   const { live, subject } = context;
   return html`${heading("Leaderboard", summary(board, subject), seasons(board, context))}
-    <div class="stack">${figures(totals(board, feast, live.position?.totals))}
+    <div class="stack">${figures(totals(board, feasts.open, live.position?.totals))}
     ${board.wallets.length ? ranking(board, context) : nobody(subject)}</div>`;
 }
 

@@ -119,7 +119,7 @@ function chart(history, spec, values) {
 function owned(holdings, { ui, set }) {
   const rows = holdings.ranges.map(
     (r) => html`<tr><td>${tokenRange(r.first, r.last)}</td>
-      <td class="number">${grouped(r.quantity)}</td>
+      <td class="number wide">${grouped(r.quantity)}</td>
       <td>${r.staked ? html`<span class="badge staked">staked</span>` : html`<span class="badge held">held</span>`}</td>
       <td>${moment(r.since)}</td></tr>`,
   );
@@ -127,7 +127,11 @@ function owned(holdings, { ui, set }) {
       <span class="muted">${plural(holdings.total, "range")}</span></div>
     ${
       holdings.total
-        ? table("Holdings", [["Tokens"], ["How many", "number"], ["State"], ["Since, UTC"]], rows)
+        ? table(
+            "Holdings",
+            [["Tokens"], ["How many", "number wide"], ["State"], ["Since, UTC"]],
+            rows,
+          )
         : html`<p class="pad muted">No token at this block.</p>`
     }
     ${further(holdings.next, () => set({ ranges: Math.min(1000, ui.ranges * 4) }), "ranges")}</section>`;

@@ -1,0 +1,53 @@
+"""docs/cli.md is what the commands say, and completion works as it tells."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from cli_page import render
+from pages import page
+
+from cli.program import KEPT
+from ngu_points.cli import cli
+
+
+def completed(shell: str, words: str) -> str:
+    """What `ngu` offers to a shell for the last of some words."""
+    told = {"_NGU_COMPLETE": f"{shell}_complete", "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" "))}  # fmt: skip
+    done = subprocess.run([sys.executable, "-m", "ngu_points"], env=KEPT | told,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_the_page_is_current() -> None:
+    """Made anew, the page is what is there: else run tests/docs/cli_page.py."""
+    assert page("docs/cli.md") == render()
+
+
+def test_every_command_teaches() -> None:
+    """Each command and each of its options has a help text."""
+    for name, command in cli.commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert getattr(parameter, "help", None), (name, parameter.name)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shells_get_a_script(shell: str) -> None:
+    """The line in the page makes `ngu` print the script of that shell."""
+    told = {"_NGU_COMPLETE": f"{shell}_source"}
+    done = subprocess.run([sys.executable, "-m", "ngu_points"], env=KEPT | told,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert "_NGU_COMPLETE" in done.stdout
+
+
+def test_commands_options_and_choices_are_completed() -> None:
+    """The beginning of a command, an option or a choice is enough."""
+    assert "leaderboard" in completed("bash", "ngu lead")
+    assert "--finality" in completed("bash", "ngu sync --fin")
+    assert "erc721" in completed("bash", "ngu sync --kind er")
