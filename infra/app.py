@@ -28,7 +28,8 @@ def app(outdir: str | None = None, build: Path = BUILD) -> cdk.App:
 
     Without a package of the present sources there are templates, but `cdk deploy` refuses them.
     """
-    made = cdk.App(outdir=outdir, analytics_reporting=False)
+    context = {"@aws-cdk/core:defaultCrossStackReferences": "strong"}
+    made = cdk.App(outdir=outdir, analytics_reporting=False, context=context)
     checked(made)
     code = packaged(build)
     for stage in STAGES:

@@ -64,9 +64,9 @@ def persist(stream: str) -> May:
     """Of one stream's persist function: its own event table, not the other's."""
     return May(
         tables={
-            EVENT_TABLES[stream]: "put get",
-            COVERAGE: "put get",
-            DEAD_LETTERS: "put get",
+            EVENT_TABLES[stream]: "put",
+            COVERAGE: "put",
+            DEAD_LETTERS: "put",
             QUARANTINE: "put",
             CHANGES: "put",
             META: "get",
@@ -79,20 +79,21 @@ def persist(stream: str) -> May:
 
 PROCESS = May(
     tables={
-        BATCH_EVENTS: "get many put update delete query",
-        STAKING_EVENTS: "get many put update delete query",
+        BATCH_EVENTS: "get update delete",
+        STAKING_EVENTS: "get update delete",
         f"{BATCH_EVENTS}/{TYPE_BLOCK}": "query",
         f"{STAKING_EVENTS}/{TYPE_BLOCK}": "query",
-        TOKENS: "query put delete",
-        POINTS: "many put delete",
-        FEAST_POOL: "query scan put delete",
+        TOKENS: "query put",
+        POINTS: "many scan put",
+        FEAST_POOL: "put",
         COVERAGE: "query",
-        DEAD_LETTERS: "get many put query",
+        DEAD_LETTERS: "put",
         f"{DEAD_LETTERS}/{STREAM_BLOCK}": "query",
         META: "get put update check",
-        CHANGES: "get many put delete query",
+        CHANGES: "many put delete query",
     },
     objects={SEGMENTS: "GetObject"},
+    lists=(SEGMENTS,),
     parameters={SETTINGS: "GetParameter"},
     dead_letters=("process-failed",),
     tells=True,
@@ -100,20 +101,18 @@ PROCESS = May(
 
 JOBS = May(
     tables={
-        BATCH_EVENTS: "get many delete query",
-        STAKING_EVENTS: "get many delete query",
         f"{BATCH_EVENTS}/{TYPE_BLOCK}": "query",
         f"{STAKING_EVENTS}/{TYPE_BLOCK}": "query",
         TOKENS: "scan",
         POINTS: "scan",
         FEAST_POOL: "query scan",
         COVERAGE: "query delete",
-        f"{DEAD_LETTERS}/{STREAM_BLOCK}": "query",
         DEAD_LETTERS: "many",
-        LEADERBOARD: "put query delete",
-        METRICS: "put query",
+        f"{DEAD_LETTERS}/{STREAM_BLOCK}": "query",
+        LEADERBOARD: "get put",
+        METRICS: "put",
         META: "get put update",
-        CHANGES: "many put delete query",
+        CHANGES: "put delete query",
     },
     objects={SEGMENTS: "GetObject PutObject DeleteObject"},
     lists=(SEGMENTS,),
@@ -131,7 +130,7 @@ SCALE = May(
 )
 
 MONITOR = May(
-    tables={COVERAGE: "query", META: "get put", CHANGES: "put"},
+    tables={COVERAGE: "query", META: "get put"},
     parameters={
         SETTINGS: "GetParameter",
         RPC: "GetParameter",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from templates import STAGES, Deployment, deployment, synthesize
+
+from aws.dynamo import ministack
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +31,13 @@ def synthesized(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pat
 def deployed(request: pytest.FixtureRequest, synthesized: Path) -> Deployment:
     """Each stage's stacks."""
     return deployment(synthesized, request.param)
+
+
+@pytest.fixture(scope="session")
+def emulator_url() -> Iterator[str]:
+    """Where the emulator's services answer."""
+    with ministack.server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

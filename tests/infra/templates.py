@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +102,22 @@ class Deployment:
         """The properties of an alarm."""
         return self["alarms"].one("AWS::CloudWatch::Alarm", AlarmName=self.name(what))
 
-    @cache  # noqa: B019 -- there are two of these, as long as the run
+    def roles(self) -> dict[str, tuple[Stack, dict[str, Any]]]:
+        """All roles by the names that they have in the app, without dashes."""
+        return {
+            f"{stack.name.split('-')[1]}/{name[:-8]}": (stack, made)
+            for stack in self.stacks.values()
+            for name, made in stack.all("AWS::IAM::Role").items()
+        }
+
     def allowed(self, role: str) -> list[tuple[str, str, str]]:
         """What a role may do: action, resource, condition."""
-        found = []
-        stack = self["monitor" if role == "Role" else "events"]  # the monitor's is just Role
-        for name, made in stack.all("AWS::IAM::Role").items():
-            if re.fullmatch(role.replace("-", "") + "[0-9A-F]{8}", name):
-                for policy in made["Policies"]:
-                    found += list(_lines(stack, policy["PolicyDocument"]["Statement"]))
-        assert found, role
-        return found
+        stack, made = self.roles()[role]
+        return [
+            line
+            for policy in made["Policies"]
+            for line in _lines(stack, policy["PolicyDocument"]["Statement"])
+        ]
 
 
 def _lines(stack: Stack, statements: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from templates import Deployment, needs_cdk
 
-from aws.dynamo import ministack
 from ngu_points.aws.tables import TABLES, Table, creation
 
 needs_cdk()
@@ -90,21 +89,19 @@ def test_tables_are_encrypted_and_prods_outlive_mistakes(
 
 
 @pytest.fixture(scope="session")
-def cloud() -> Iterator[dict[str, Any]]:
+def cloud(emulator_url: str) -> Iterator[dict[str, Any]]:
     """Clients of an emulator."""
     boto3 = pytest.importorskip("boto3", reason="boto3 is not installed (extra `aws`)")
-    with ministack.server() as url:
-        own = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        names = ("cloudformation", "dynamodb", "secretsmanager", "ssm")
-        made = {
-            name: boto3.client(name, endpoint_url=url, region_name="us-east-1", **own)
-            for name in names
-        }
-        bootstrapped = {"Name": "/cdk-bootstrap/hnb659fds/version", "Value": "30"}
-        made["ssm"].put_parameter(**bootstrapped, Type="String")
-        yield made
-        for client in made.values():
-            client.close()
+    url, own = emulator_url, {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    names = ("cloudformation", "dynamodb", "secretsmanager", "ssm")
+    made = {
+        name: boto3.client(name, endpoint_url=url, region_name="us-east-1", **own) for name in names
+    }
+    bootstrapped = {"Name": "/cdk-bootstrap/hnb659fds/version", "Value": "30"}
+    made["ssm"].put_parameter(**bootstrapped, Type="String")
+    yield made
+    for client in made.values():
+        client.close()
 
 
 def test_the_data_stack_can_be_created(deployed: Deployment, cloud: dict[str, Any]) -> None:
