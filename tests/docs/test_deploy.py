@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 
+import botocore.session
+import jmespath
 import pytest
+from botocore import xform_name
 from deploy_page import render
 from infra.settings import STAGES, settings
 from pages import ROOT, blocks, page, table
@@ -22,6 +25,13 @@ AWS_METRICS = {
     "DeliveryToHttpEndpoint.Records", "WriteThrottleEvents", "ThrottledRequests",
     "ConsumedWriteCapacityUnits", "OnDemandMaxWriteRequestUnits",
 }  # fmt: skip
+BY_HAND = {  # commands of the AWS command line that are no operation of a service
+    ("logs", "tail"): {"since", "filter-pattern"},
+    ("s3", "rb"): set[str](),
+    ("s3", "sync"): {"exclude", "delete"},
+}
+OTHERS = {"aws", "ngu", "make", "npx", "git", "export", "read", "curl", "journalctl", "openssl",
+          "date", "MACHINE"}  # fmt: skip
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"`((?:src|tests|infra)/[\w/.-]+\.py)(?:::([\w.]+))?`")
 
@@ -94,8 +104,44 @@ def test_the_named_parts_of_a_stage_exist() -> None:
         assert f"`{name}`" in PAGE
 
 
-def test_the_shell_can_read_every_command() -> None:
-    """Each line of the blocks is a whole command."""
-    for block in blocks(PAGE, "sh"):
-        for line in block.splitlines():
-            assert shlex.split(line.partition("    #")[0].partition("   #")[0]), line
+def commands(text: str) -> list[list[str]]:
+    """The words of each command in the blocks, those in $(…) too."""
+    lines = [
+        line for kind in ("sh", "console") for b in blocks(text, kind) for line in b.splitlines()
+    ]
+    inner = [found for line in lines for found in re.findall(r"\$\(([^()]*)\)", line)]
+    return [shlex.split(line, comments=True) for line in [*lines, *inner]]
+
+
+@pytest.mark.parametrize("name", ["docs/deploy.md", "docs/analysis.md"])
+def test_every_command_of_aws_exists(name: str) -> None:
+    """Services, operations and options are those of AWS's own models; queries are JMESPath."""
+    found = [words for words in commands(page(name)) if "aws" in words]
+    assert len(found) > 3
+    loaded = botocore.session.get_session()
+    for words in found:
+        service, operation, *rest = words[words.index("aws") + 1 :]
+        options = {word[2:] for word in rest if word.startswith("--")}
+        if (service, operation) in BY_HAND:
+            assert options <= BY_HAND[service, operation], words
+            continue
+        model = loaded.get_service_model("s3" if service == "s3api" else service)
+        names = {xform_name(name, "-"): name for name in model.operation_names}
+        assert operation in names, words
+        shape = model.operation_model(names[operation]).input_shape
+        known = {xform_name(member, "-") for member in shape.members} if shape else set()
+        assert {o.removeprefix("no-") for o in options} - {"query", "output", "max-items"} <= known
+        if "query" in options:
+            jmespath.compile(rest[rest.index("--query") + 1])
+
+
+def test_the_other_commands_exist() -> None:
+    """What is typed is ours, AWS's, CDK's or everybody's."""
+    typed = {words[0].partition("=")[0] for words in commands(PAGE) if words}
+    assert typed <= OTHERS
+    for words in commands(PAGE):
+        if words[:1] == ["npx"]:
+            assert words[1] == "aws-cdk@2"
+            assert words[2] in ("bootstrap", "deploy", "diff", "destroy")
+            stacks = [word for word in words[3:] if word.startswith("ngu-")]
+            assert stacks == (["ngu-*-staging"] if words[2] != "bootstrap" else [])
