@@ -9,6 +9,7 @@ events and at the end. A crash in between costs a fold from the archive, nothing
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Bulk:
         self.history = history
         self.segment = segment
         self.waiting = 0  # events since the rows were written
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="segments")
 
     def is_old(self, timestamp: int, block: int, now: int) -> bool:
         """Whether events up to a block would have left the working queue by now."""
@@ -72,11 +74,14 @@ class Bulk:
     def _archive(self, record: Coverage, deliveries: Sequence[Delivery], rules: Rules) -> Step:
         store = self.store
         covered = _whole(store.position(), record, deliveries)
-        name = write_segment(store.archive, covered, store.identity())
+        writing = self._writer.submit(write_segment, store.archive, covered, store.identity())
         position = Position(record.to_block, record.last_hash, record.timestamp)
         with store.commit():
             store.leave_rows()
-            again = refold(rules, [covered], store.hot)
+            try:
+                again = refold(rules, [covered], store.hot)
+            finally:
+                name = writing.result()
             for delivery in deliveries:
                 store.queue.put_rejected(delivery.rejected, record.timestamp)
                 store.queue.put_coverage(delivery.coverage)

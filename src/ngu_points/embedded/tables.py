@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ngu_points.embedded import rows
-from ngu_points.engine.events import I64, U8, Bool, blobs
+from ngu_points.engine.events import I64, U8, Bool, Ints, blobs
 from ngu_points.engine.fingerprint import words
 from ngu_points.engine.rules import Rules
 from ngu_points.engine.runs import Runs
@@ -42,7 +42,7 @@ def load_state(db: sqlite3.Connection, rules: Rules, at: Mapping[str, Any]) -> S
 def write_changes(db: sqlite3.Connection, before: State, after: State) -> None:
     """Make the rows of `before` those of `after`, whose wallets begin with the same ones."""
     old, new = before.runs, after.runs
-    gone = np.flatnonzero(~np.isin(old.first, new.first))
+    gone = np.flatnonzero(~_among(old.first, new.first))
     changed = np.flatnonzero(~_same_runs(old, new))
     db.executemany(
         "DELETE FROM tokens WHERE first = ?", zip(blobs(words(old.first[gone])), strict=True)
@@ -80,6 +80,15 @@ def _differs(old: Wallets, new: Wallets) -> Bool:
         change = getattr(old, f.name) != getattr(new, f.name)[..., :known]
         differs[:known] |= change.any(axis=(0, 1)) if f.name == "facts" else change
     return differs
+
+
+def _among(some: Ints, ordered: Ints) -> Bool:
+    """Which of some ids are in a column of ids in ascending order."""
+    if not len(some) or not len(ordered):
+        return np.zeros(len(some), np.bool_)
+    at = np.minimum(np.searchsorted(ordered, some), len(ordered) - 1)
+    hit: Bool = ordered[at] == some
+    return hit
 
 
 def _same_runs(old: Runs, new: Runs) -> Bool:

@@ -80,8 +80,13 @@ def distinct(address: U8) -> tuple[U8, I64]:
     Rows are grouped by their mix, which costs one integer sort; should two addresses share it,
     whole rows are sorted instead.
     """
-    _, first, index = np.unique(mixed(address), return_index=True, return_inverse=True)
-    rows = address[first]
+    key = mixed(address)
+    order = np.argsort(key)
+    starts = np.ones(len(key), np.bool_)
+    starts[1:] = key[order[1:]] != key[order[:-1]]
+    index = np.empty(len(key), np.int64)
+    index[order] = np.cumsum(starts) - 1
+    rows = address[order[starts]]
     if (rows[index] != address).any():
         rows, index = np.unique(address, axis=0, return_inverse=True)
     return rows, index.reshape(-1).astype(np.int64)

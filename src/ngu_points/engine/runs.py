@@ -380,7 +380,7 @@ def _closed(walked: Walk, moves: Moves) -> Intervals:
     segment, event, found = walked.segment, walked.event, walked.found
     staked = found.staker != NOBODY
     rows = np.flatnonzero(walked.closes & (staked | (found.owner != NOBODY)))
-    rows = rows[np.argsort(event[rows], kind="stable")]
+    rows = _by_event(event, rows)
     wallet = np.where(staked, found.staker, found.owner)[rows]
     first, end, head = merge(
         walked.borders, segment[rows], event[rows], wallet, staked[rows], found.since[rows]
@@ -397,10 +397,17 @@ def _closed(walked: Walk, moves: Moves) -> Intervals:
     )
 
 
+def _by_event(event: I64, rows: I64) -> I64:
+    """Rows by event, and those of one event as they were (one sort of integers)."""
+    bits = len(rows).bit_length()
+    key = np.sort((event[rows] << bits) | np.arange(len(rows)))
+    return rows[key & ((1 << bits) - 1)]
+
+
 def _contradictions(walked: Walk) -> Anomalies:
     segment, event, codes = walked.segment, walked.event, walked.codes
     rows = np.flatnonzero(codes)
-    rows = rows[np.argsort(event[rows], kind="stable")]
+    rows = _by_event(event, rows)
     owner, staker = walked.found.owner[rows], walked.found.staker[rows]
     first, end, head = merge(walked.borders, segment[rows], event[rows], codes[rows], owner, staker)
     rows = rows[head]

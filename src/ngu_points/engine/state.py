@@ -245,7 +245,7 @@ class _Work:
         wallet = np.concatenate([wallets, ended.wallet, now.staker])
         begin = np.concatenate([start[wallets], ended.since // DAY, now.since // DAY])
         end = np.concatenate([known, ended.until // DAY, np.full(len(now), OPEN)])
-        order = np.lexsort((begin, wallet))
+        order = np.argsort((wallet << 33) + (begin - NEVER))
         wallet, begin, end = wallet[order], begin[order], end[order]
         lane = np.searchsorted(wallets, wallet) << 33
         reach = np.maximum.accumulate(lane + end - NEVER)  # a lane never sinks below its number

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ngu_points.engine.coverage import Covered
-from ngu_points.engine.events import U8, Events, Rejected
+from ngu_points.engine.events import I64, U8, Events, Rejected
 from ngu_points.engine.numbers import distinct
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.pack import pack, unpack
@@ -145,8 +145,9 @@ def _columns(covered: Covered, identity: Identity) -> dict[str, object]:
     first_row = np.flatnonzero(np.diff(events.block, prepend=-1))  # they are in block order
     block = events.block[first_row]
     block_row = np.repeat(np.arange(len(block)), np.diff(first_row, append=len(events)))
-    address, at = distinct(np.concatenate([events.sender, events.recipient, events.contract]))
-    sender, recipient, contract = np.split(at.astype(np.uint32), 3)
+    logged, contract = _contracts(events.contract)
+    address, at = distinct(np.concatenate([events.sender, events.recipient, logged]))
+    sender, recipient, named = np.split(at.astype(np.uint32), [len(events), 2 * len(events)])
     letters = {"letters": _letters(covered.rejected)} if covered.rejected else {}
     return letters | {
         "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
@@ -160,11 +161,18 @@ def _columns(covered: Covered, identity: Identity) -> dict[str, object]:
         "address": address,
         "sender": sender,
         "recipient": recipient,
-        "contract": contract,
+        "contract": named[contract],
         "first": events.first,
         "quantity": events.quantity,
         "tx_hash": events.tx_hash,
     }
+
+
+def _contracts(contract: U8) -> tuple[U8, I64]:
+    """The distinct contracts, nearly always one, and which of them each event is of."""
+    if len(contract) and (contract == contract[0]).all():
+        return contract[:1], np.zeros(len(contract), np.int64)
+    return distinct(contract)
 
 
 def _letters(rejected: Sequence[Rejected]) -> U8:
