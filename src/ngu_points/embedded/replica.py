@@ -35,7 +35,7 @@ from ngu_points.pipeline.board import Board, board_of
 from ngu_points.pipeline.moment import Moment
 from ngu_points.pipeline.query import View, refold
 from ngu_points.web.interfaces import Day, Doubt, Export, Found, Looked, Seen, Standing
-from ngu_points.web.problems import nothing_yet
+from ngu_points.web.problems import nothing_yet, unknown
 
 T = TypeVar("T")
 EVERY, SAMPLES = 5, 720
@@ -216,9 +216,9 @@ class Replica:
             return seen
         last, end = seen.view.state.block, seen.view.timestamp
         if at.block is not None and at.block > last:
-            raise UsageError(f"at: block {at.block} is beyond the last covered block, {last}")
+            raise unknown("at", f"block {at.block} is beyond the last covered block, {last}")
         if at.timestamp is not None and at.timestamp > end:
-            raise UsageError(f"at: the last covered block is of @{end}: leave it out for now")
+            raise unknown("at", f"the last covered block is of @{end}", "leave it out for now")
         if at.timestamp == end:
             return seen
         with self._reading() as history:
@@ -343,5 +343,5 @@ def _time_of(history: History, block: int) -> int:
                 return covered.timestamp
     events = history.between(block, block).events
     if not len(events):
-        raise UsageError(f"at: the time of block {block} is not recorded here: give a time instead")
+        raise unknown("at", f"the time of block {block} is not recorded here", "give a time")
     return int(events.timestamp[0])

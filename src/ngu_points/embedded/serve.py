@@ -32,6 +32,9 @@ SLOWEST, AT_LEAST = 30.0, 5.0
 
 async def serve(config: Config, listener: socket.socket) -> None:
     """Serve until standard input ends."""
+    servers = logging.getLogger("uvicorn")
+    servers.handlers, servers.propagate = log.handlers, False
+    servers.setLevel(logging.ERROR)  # what is no request is not worth a line
     replica, hub = Replica(config.db, rules_of(config)), Hub()
     limits = Limits(config.web.requests_per_second, tuple(config.web.cors))
     server = uvicorn.Server(

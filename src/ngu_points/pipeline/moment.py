@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ngu_points.errors import UsageError
@@ -27,10 +28,10 @@ def moment_of(text: str, key: str) -> Moment:
         if int(text[1:]) <= LAST_SECOND:
             return Moment(timestamp=int(text[1:]))
     elif not is_number(text):
-        try:
-            return Moment(timestamp=seconds_of(text, key))
-        except UsageError:
-            pass
+        with suppress(UsageError, OverflowError):
+            timestamp = seconds_of(text, key)
+            if 0 <= timestamp <= LAST_SECOND:
+                return Moment(timestamp=timestamp)
     raise UsageError(
         f"{key}: {text!r} is no moment: it takes a block (12345), a unix time (@1700000000) "
         "or a time (2026-01-31T12:00:00Z)"

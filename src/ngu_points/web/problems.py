@@ -59,6 +59,11 @@ def wrong(parameter: str, detail: str, hint: str | None = None) -> Problem:
     return Problem(400, "bad-parameter", f"{parameter}: {detail}", parameter=parameter, hint=hint)
 
 
+def unknown(parameter: str, detail: str, hint: str | None = None) -> Problem:
+    """A parameter that names something that is not there."""
+    return Problem(404, "not-found", f"{parameter}: {detail}", parameter=parameter, hint=hint)
+
+
 def nothing_yet() -> Problem:
     """Before any block is covered."""
     hint = "wait until `ngu run` has read the first blocks, see /api/status"

@@ -19,7 +19,7 @@ from ngu_points.engine.events import MAX_TOKEN, TYPES
 from ngu_points.engine.rules import Rules
 from ngu_points.errors import UsageError
 from ngu_points.pipeline.moment import Moment, is_number, moment_of
-from ngu_points.web.problems import Problem, wrong
+from ngu_points.web.problems import Problem, unknown, wrong
 
 T = TypeVar("T", bound="Question")
 
@@ -160,8 +160,9 @@ def asked(kind: type[T], path: Mapping[str, str], query: Iterable[tuple[str, str
             raise wrong(name[:64], "there is no such parameter", f"allowed here: {names}")
         if name in given:
             raise wrong(name, "is given twice", "give it once")
-        if value != "":
-            given[name] = value
+        if value.casefold() == "null" and name != "season":  # which msgspec takes for none
+            raise wrong(name, "is no value", "leave it out")
+        given[name] = value
     try:
         return msgspec.convert({**given, **path}, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -201,7 +202,7 @@ def season_of(name: str | None, rules: Rules, current: int) -> int:
         return current
     names = [season.name for season in rules.seasons]
     if name not in names:
-        raise wrong("season", "there is no such season", f"there is {', '.join(names) or 'none'}")
+        raise unknown("season", "there is no such season", f"there is {', '.join(names) or 'none'}")
     return names.index(name)
 
 

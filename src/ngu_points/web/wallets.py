@@ -17,6 +17,7 @@ from ngu_points.pipeline.board import rank_of
 from ngu_points.pipeline.explain import OPEN, Explained, Stretches
 from ngu_points.web import answers, questions
 from ngu_points.web.interfaces import Day, Seen, Source
+from ngu_points.web.problems import Problem, unknown
 from ngu_points.web.questions import LATEST, cursor_of, moment_asked, parts_of, season_of, wallet_of
 from ngu_points.web.shaping import (
     address_text,
@@ -295,7 +296,7 @@ def _tiers(source: Source, mine: list[int]) -> list[answers.TierSeconds]:
 def points_history(source: Source, asked: questions.PointsHistoryQuestion) -> answers.PointsHistory:
     """A wallet's points at times that lie evenly between two moments."""
     who, rules = wallet_of(asked.wallet), source.rules
-    seen = source.seen(moment_asked(asked.until, "to"), wallet=who, token=None)
+    seen = _seen(source, asked.until, "to", who)
     season = season_of(asked.season, rules, seen.view.season)
     story = _story(source, seen, who)
     end = seen.view.timestamp
@@ -329,4 +330,15 @@ def _since(source: Source, text: str) -> int:
     assert moment is not None
     if moment.timestamp is not None:
         return moment.timestamp
-    return source.seen(moment, wallet=None, token=None).view.timestamp
+    return _seen(source, text, "from", None).view.timestamp
+
+
+def _seen(source: Source, text: str | None, name: str, who: bytes | None) -> Seen:
+    """The state at a moment whose parameter is not called `at`."""
+    try:
+        return source.seen(moment_asked(text, name), wallet=who, token=None)
+    except Problem as problem:
+        found = problem.details
+        if found.parameter != "at":
+            raise
+        raise unknown(name, found.detail.removeprefix("at: "), found.hint) from problem
