@@ -16,7 +16,7 @@ from ngu_points.chain.rpc import Endpoint
 from ngu_points.cli.backup import from_archive
 from ngu_points.cli.options import Given, shared
 from ngu_points.cli.progress import counted
-from ngu_points.cli.stores import Opened, beside, reading, repairing, say, writing
+from ngu_points.cli.stores import Opened, beside, reading, repairing, writing
 from ngu_points.config import contract_of, finality_of
 from ngu_points.embedded import certify as certifying
 from ngu_points.embedded import jobs, repair
@@ -281,7 +281,7 @@ def drain(given: Given, dry: bool) -> int:
     Exit code 3: something is left that cannot be processed yet (see `ngu gaps`).
     """
     if given.deployment:
-        report = deployed.drain(given.deployment, say, dry=dry)
+        report = deployed.drain(given.deployment, dry=dry)
     else:
         with writing(given) as history:
             if not history.store.coverage(-1):

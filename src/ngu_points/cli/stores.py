@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import click
 import msgspec
 
 from ngu_points.chain.rpc import Rpc
@@ -172,7 +171,7 @@ def beside(given: Given, *, strict: bool = True, asks: bool = False) -> Given:
     """
     if given.deployment is None:
         return given
-    copied(given.deployment, copy_of(given), say, strict=strict)
+    copied(given.deployment, copy_of(given), strict=strict)
     return _on_copy(given, asks=asks)
 
 
@@ -187,7 +186,7 @@ def repairing(given: Given, why: str, *, asks: bool = False) -> Iterator[Given]:
         yield given
         return
     on, path = given.deployment, copy_of(given)
-    with mirror.repairing(on, path, why, say) as finished:
+    with mirror.repairing(on, path, why) as finished:
         yield replace(_on_copy(given, asks=asks), finished=finished)
 
 
@@ -202,11 +201,6 @@ def _on_copy(given: Given, *, asks: bool) -> Given:
     config = given.deployment.asking() if asks else given.config
     place = msgspec.structs.replace(config.store, db=str(copy_of(given)), kind="sqlite")
     return Given(msgspec.structs.replace(config, store=place), given.json)
-
-
-def say(text: str) -> None:
-    """Tell a person who waits."""
-    click.echo(f"ngu: {text}", err=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from ngu_points.embedded.database import in_use
@@ -51,15 +52,19 @@ def _count(store: Store, table: str) -> int:
 
 
 def _certified(store: Store) -> list[str]:
-    """The block ranges that certificates prove, joined where they touch."""
-    joined: list[list[int]] = []
-    found = store.db.execute("SELECT fromBlock, toBlock FROM certificates ORDER BY fromBlock")
-    for first, last in found:
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1][1] = max(joined[-1][1], last)
+    """The block ranges that certificates prove."""
+    return joined(store.db.execute("SELECT fromBlock, toBlock FROM certificates"))
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> list[str]:
+    """Block ranges in order, joined where they touch."""
+    found: list[list[int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1][1] = max(found[-1][1], last)
         else:
-            joined.append([first, last])
-    return [f"{first}..{last}" for first, last in joined]
+            found.append([first, last])
+    return [f"{first}..{last}" for first, last in found]
 
 
 def _alarms(store: Store, found: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,6 @@ log = logging.getLogger("ngu")
 LOOKS = 5
 """How often the index of the event tables is asked for rows that it does not show yet."""
 PAUSE = 1.0
-
-Say = Callable[[str], None]
-"""Tells a person who waits what takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def fingerprint_of(on: Deployment, tables: Tables) -> str:
     return fingerprint(tables.whole, days, on.store.rules, on.store.chain_id)
 
 
-def copy(on: Deployment, path: Path, *, led: bool, strict: bool, say: Say = lambda _: None) -> None:
+def copy(on: Deployment, path: Path, *, led: bool, strict: bool) -> None:
     """Make the database at `path` what the deployment holds now.
 
     `led`: this process leads, so nothing changes meanwhile. Files that are damaged and rows that
@@ -94,7 +91,7 @@ def copy(on: Deployment, path: Path, *, led: bool, strict: bool, say: Say = lamb
     try:
         history = History(local)
         segments = on.store.segments()
-        _fetch_segments(on, history.folder, segments, strict=strict, say=say)
+        _fetch_segments(on, history.folder, segments, strict=strict)
         with local.commit():
             _note_meta(on, local, tables, segments)
             _events(on, local, int(tables.at["block"]), strict=strict)
@@ -140,12 +137,12 @@ def _folded(history: History, start: State, position: Position) -> str:
 
 
 def _fetch_segments(
-    on: Deployment, folder: Path, segments: Sequence[Segment], *, strict: bool, say: Say
+    on: Deployment, folder: Path, segments: Sequence[Segment], *, strict: bool
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     missing = [s.name for s in segments if not (folder / s.name).exists()]
     if missing:
-        say(f"copying {len(missing)} files of the archive")
+        log.info("copying the archive", extra={"fields": {"files": len(missing)}})
     for name in missing:
         try:
             data = on.archive.data(name)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 from ngu_points.aws import health, wiring
 from ngu_points.aws.limits import Bounds, Limits
 from ngu_points.aws.tables import table_name
-from ngu_points.mirror.copy import Say
 from ngu_points.mirror.deployment import Deployment
 from ngu_points.mirror.repair import leading, publish
 from ngu_points.mirror.status import status
 from ngu_points.pipeline.recover import drain as drained
 
+log = logging.getLogger("ngu")
 
-def drain(on: Deployment, say: Say, *, dry: bool) -> dict[str, Any]:
+
+def drain(on: Deployment, *, dry: bool) -> dict[str, Any]:
     """Process all that is covered, order looked at; limits are raised meanwhile and put back."""
     now, began = int(time.time()), time.monotonic()
     on.check()
@@ -23,7 +25,7 @@ def drain(on: Deployment, say: Say, *, dry: bool) -> dict[str, Any]:
     report |= {"events": 0, "steps": 0, "eventsPerStep": 0, "limits": []}
     report["alarmsBefore"] = status(on, now)["alarms"]
     if not dry:
-        _drain(on, say, report)
+        _drain(on, report)
     report["seconds"] = round(time.monotonic() - began, 3)
     if not dry:
         report["metrics"] = publish(on, int(time.time()))
@@ -32,9 +34,9 @@ def drain(on: Deployment, say: Say, *, dry: bool) -> dict[str, Any]:
     return report | {"alarms": status(on, now)["alarms"], "fingerprint": on.store.fingerprint()}
 
 
-def _drain(on: Deployment, say: Say, report: dict[str, Any]) -> None:
+def _drain(on: Deployment, report: dict[str, Any]) -> None:
     store, env = on.store, on.env
-    with leading(store, say) as owner:
+    with leading(store) as owner:
         limits = Limits(
             store.dynamo,
             wiring.client("lambda", env.region),
@@ -47,5 +49,6 @@ def _drain(on: Deployment, say: Say, report: dict[str, Any]) -> None:
         for step in drained(store, store.rules, limits, int(time.time())):
             report["events"] += len(step.events)
             report["steps"] += 1
-            say(f"processed {report['events']:,} events, up to block {step.position.block:,}")
+            done = {"events": report["events"], "block": step.position.block}
+            log.info("processed", extra={"fields": done})
     report["limits"] = limits.changes

@@ -29,7 +29,7 @@ from ngu_points.embedded.database import archive_of, writer_lock
 from ngu_points.embedded.store import Store
 from ngu_points.errors import NguError, StoreError, TransientError
 from ngu_points.mirror import ledger
-from ngu_points.mirror.copy import Say, checked, copy, fingerprint_of, read_tables
+from ngu_points.mirror.copy import checked, copy, fingerprint_of, read_tables
 from ngu_points.mirror.deployment import Deployment
 from ngu_points.mirror.difference import Scope, rows_of, step_of
 
@@ -52,7 +52,7 @@ def copying(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def leading(store: Tables, say: Say, *, repair: bool = False) -> Iterator[str]:
+def leading(store: Tables, *, repair: bool = False) -> Iterator[str]:
     """Lead until the end, under the name that it gives.
 
     Waits for whoever is processing; TransientError if that takes long.
@@ -66,7 +66,7 @@ def leading(store: Tables, say: Say, *, repair: bool = False) -> Iterator[str]:
         except TransientError as error:
             if time.monotonic() > until:
                 raise
-            say(f"waiting: {error}")
+            log.info("waiting", extra={"fields": {"why": str(error)}})
             time.sleep(min(5.0, WAIT / 4))
     over = threading.Event()
     thread = threading.Thread(target=_renew, args=(store, over), daemon=True)
@@ -91,27 +91,27 @@ def _renew(store: Tables, over: threading.Event) -> None:
             return
 
 
-def copied(on: Deployment, path: Path, say: Say, *, strict: bool = True) -> None:
+def copied(on: Deployment, path: Path, *, strict: bool = True) -> None:
     """Bring the copy at `path` up to date, to be asked.
 
     `strict`: StoreError unless all that was announced is there, and comes to the tables' state.
     """
     with copying(path):
-        copy(on, path, led=False, strict=strict, say=say)
+        copy(on, path, led=False, strict=strict)
         if strict:
             checked(on, path)
 
 
 @contextmanager
-def repairing(on: Deployment, path: Path, why: str, say: Say) -> Iterator[bool]:
+def repairing(on: Deployment, path: Path, why: str) -> Iterator[bool]:
     """Copy the deployment to `path` for a repair there, then make the tables what the copy is.
 
     Gives whether this very command had been broken off and is finished by now: then there is
     nothing more to do.
     """
-    with copying(path), leading(on.store, say, repair=True):
-        finished = _finished(on, say)
-        copy(on, path, led=True, strict=False, say=say)
+    with copying(path), leading(on.store, repair=True):
+        finished = _finished(on)
+        copy(on, path, led=True, strict=False)
         with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(_base(path))) as base:
             now.backup(base)
         yield finished == why
@@ -123,7 +123,7 @@ def repairing(on: Deployment, path: Path, why: str, say: Say) -> Iterator[bool]:
             _repairs(on).close(marker)
 
 
-def _finished(on: Deployment, say: Say) -> str:
+def _finished(on: Deployment) -> str:
     """Finish a repair that was broken off; what it was."""
     marker = repairs.unfinished(on.store.dynamo)
     if marker is None:
@@ -132,9 +132,9 @@ def _finished(on: Deployment, say: Say) -> str:
         _repairs(on).apply(on.store.lease, marker, int(time.time()))
         _repairs(on).close(marker)
     except StoreError as error:
-        say(str(error))
+        log.warning("not finished", extra={"fields": {"why": str(error)}})
         return ""
-    say(f"finished `{marker.why}`, which was broken off")
+    log.warning("finished a repair that was broken off", extra={"fields": {"was": marker.why}})
     return marker.why
 
 

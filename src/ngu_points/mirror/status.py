@@ -11,8 +11,11 @@ from ngu_points.aws.gaps import Gap
 from ngu_points.aws.store import Store
 from ngu_points.aws.tables import DEAD_LETTERS, META, QUARANTINE
 from ngu_points.aws.trouble import naming
+from ngu_points.embedded.status import joined
 from ngu_points.errors import NguError, StoreError
+from ngu_points.mirror import ledger
 from ngu_points.mirror.deployment import Deployment
+from ngu_points.mirror.ledger import Ledger
 
 COUNTED = 10_000
 """Rows of the quarantine that are counted at most."""
@@ -45,7 +48,19 @@ def status(on: Deployment, now: int) -> dict[str, Any]:
         "anomalies": counters.get("anomalies", 0),
         "uncertainWallets": len(store.uncertain()),
     }
+    told |= _noted(ledger.read(on)) | {"endpoints": []}
     return told | {"alarms": [*_doubts(on, told), *_alarms(on.env)]}
+
+
+def _noted(known: Ledger) -> dict[str, Any]:
+    """What commands have found out, wherever they ran."""
+    taken = sum(len(known.rows.get(table, [])) for table in ("retractions", "shown"))
+    ranges = [(row[0], row[1]) for row in known.rows.get("certificates", [])]
+    return {
+        "retractions": taken,
+        "certified": joined(ranges),
+        "verified": known.meta.get("verified"),
+    }
 
 
 def final(store: Store, block: int) -> bool:
@@ -73,6 +88,7 @@ def _doubts(on: Deployment, told: dict[str, Any]) -> list[str]:
     letters, set_aside, uncertain = (
         told[n] for n in ("deadLetters", "quarantine", "uncertainWallets")
     )
+    differing = (told["verified"] or {}).get("differences", 0)
     delay = f"{told['delay'] // 60} minutes" if told["delay"] >= 120 else f"{told['delay']} s"
     return [
         text
@@ -85,6 +101,7 @@ def _doubts(on: Deployment, told: dict[str, Any]) -> list[str]:
              bool(told["backlog"])),
             (f"{uncertain} wallets are uncertain, events contradict the record: see "
              "`ngu verify`", bool(uncertain)),
+            (f"{differing} tokens differ from the contract: see `ngu verify`", bool(differing)),
             *((why, True) for why in _other_rules(on.store)),
         )
         if raised

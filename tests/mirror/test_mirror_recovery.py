@@ -1,0 +1,195 @@
+"""The other commands of recovery on deployed tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cli.program import busy_chain
+from mirror.stage import Stage, filled, modelled, stage_of
+from ngu_points.aws import wiring
+from ngu_points.aws.tables import META, STAKING_EVENTS
+from ngu_points.engine.coverage import announce
+from ngu_points.engine.events import Rejected
+from ngu_points.mirror import copy
+
+LAST = 20
+
+
+@pytest.fixture
+def stage(emulator_url: str, tmp_path: Path) -> Iterator[Stage]:
+    """A stage that has 15 of 20 blocks, and a database of all."""
+    with modelled(), stage_of(busy_chain(LAST, 2), emulator_url, tmp_path) as made:
+        filled(made, 15)
+        assert made.beside("sync", "--to-block", LAST).code == 0
+        yield made
+
+
+def right(stage: Stage) -> str:
+    return stage.beside("fingerprint").out.strip()
+
+
+def test_a_drain_clears_the_backlog_and_puts_limits_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is covered is processed from here, in order; what was raised is as before."""
+    functions = Functions()
+    client = wiring.client
+    monkeypatch.setattr(
+        wiring, "client", lambda s, region: functions if s == "lambda" else client(s, region)
+    )
+    stage.send(16, LAST, int(time.time()))
+    assert stage.ngu("status", "--json").json["backlog"] > 0
+    dry = stage.ngu("drain", "--dry-run", "--json")
+    assert (dry.code, dry.json["events"]) == (0, 0)
+    ended = stage.ngu("drain", "--json")
+    assert (ended.code, ended.json["backlog"], ended.json["block"]) == (0, 0, LAST), ended.err
+    assert ended.json["fingerprint"] == right(stage)
+    assert ended.json["events"] == dry.json["backlogBefore"]
+    assert functions.memory == [1_000, 3_008, 1_000]
+    assert stage.store.dynamo.get(META, {"key": "limits"}) is None
+
+
+class Functions:
+    """Lambda, as far as a drain calls it: the processor's memory."""
+
+    def __init__(self) -> None:
+        self.memory = [1_000]
+
+    def get_function_configuration(self, **_: Any) -> dict[str, Any]:
+        return {"MemorySize": self.memory[-1]}
+
+    def update_function_configuration(self, *, MemorySize: int, **_: Any) -> None:  # noqa: N803
+        self.memory.append(MemorySize)
+
+
+def test_a_range_that_never_came_holds_all_up_until_it_is_replayed(stage: Stage) -> None:
+    """The monitor lost blocks 16 and 17: what lies behind them waits, then everything counts."""
+    stage.send(18, LAST, int(time.time()))
+    stage.process(int(time.time()))
+    assert stage.store.position().block == 15
+    ended = stage.ngu("replay", 16, 17, "--json")
+    assert (ended.code, ended.json["to"]) == (0, 17), ended.err
+    stage.process(int(time.time()))
+    assert stage.ngu("fingerprint").out.strip() == right(stage)
+    assert stage.ngu("gaps").out == "no gaps\n"
+
+
+def test_rows_that_vanished_from_the_event_table_come_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record says what must be there; a copy to ask is refused, a replay brings the rows."""
+    monkeypatch.setattr(copy, "PAUSE", 0.0)
+    dynamo = stage.store.dynamo
+    row = next(r for r in dynamo.scan(STAKING_EVENTS) if r["blockNumber"] > 10)
+    dynamo.delete(STAKING_EVENTS, {"id": row["id"]})
+    refused = stage.ngu("leaderboard", "--at", 12)
+    assert refused.code == 1
+    assert "ngu replay 11 15 --store dynamodb" in refused.complaint
+    ended = stage.ngu("replay", 11, 15, "--json")
+    assert (ended.code, ended.json["repaired"]) == (0, 1), ended.err
+    assert stage.ngu("leaderboard", "--at", 12).out == stage.beside("leaderboard", "--at", 12).out
+    assert dynamo.get(STAKING_EVENTS, {"id": row["id"]})["processed"]
+
+
+def test_other_rules_need_a_rebuild(stage: Stage, tmp_path: Path) -> None:
+    """Tables folded by other weights are refused, rebuilt, and rebuilt back."""
+    stage.send(16, LAST, int(time.time()))
+    stage.process(int(time.time()))
+    own = tmp_path / "own.toml"
+    own.write_text(
+        f'[contract]\naddress = "{stage.store._identity["contract"]}"\n'
+        "[points]\ndefault_weight = 3\n[chain]\nfinality = 0\n"
+    )
+    words = ("--config", own)
+    assert "folded by other rules" in stage.ngu("leaderboard", *words).complaint
+    ended = stage.ngu("rebuild", *words, "--json")
+    assert (ended.code, ended.json["rulesChanged"]) == (0, True), ended.err
+    mine = stage.ngu("leaderboard", *words, "--json").json
+    assert mine["leaderboard"] != stage.beside("leaderboard", "--json").json["leaderboard"]
+    assert "folded by other rules" in stage.ngu("leaderboard").complaint
+    assert stage.ngu("rebuild").code == 0
+    assert stage.ngu("fingerprint").out.strip() == right(stage)
+
+
+def test_what_was_found_out_is_noted_in_the_tables(stage: Stage) -> None:
+    """certify and verify on one machine; status and gaps on any other say what they found."""
+    assert stage.ngu("certify", 1, 15).code == 0
+    archive = stage.archive
+    (segment,) = stage.store.segments()
+    covered = archive.read(segment.name)
+    kept = covered.events.take(covered.events.block != 3)
+    name = archive.write(replace(covered, events=kept))
+    stage.store.sealed(replace(segment, name=name, events=len(kept)), 0)
+    ended = stage.ngu("certify", 1, 5)
+    assert ended.code == 1, "the state is of other events than the archive's"
+    assert stage.ngu("rebuild").code == 3
+    assert stage.ngu("certify", 1, 5).code == 3
+    elsewhere = str(stage.folder / "other machine")
+    seen = stage.ngu("gaps", "--json", XDG_CACHE_HOME=elsewhere)
+    assert [g["from"] for g in seen.json["gaps"]] == [3]
+    told = stage.ngu("status", "--json", XDG_CACHE_HOME=elsewhere).json
+    assert (told["certified"], told["uncertainWallets"]) == (["1..15"], 2)
+    assert stage.ngu("verify", "--json").json["cleared"] == 2
+    told = stage.ngu("status", "--json", XDG_CACHE_HOME=elsewhere).json
+    assert (told["verified"]["differences"], told["uncertainWallets"]) == (0, 0)
+    assert stage.ngu("replay", 1, 15, XDG_CACHE_HOME=elsewhere).code == 0
+    told = stage.ngu("status", "--json").json
+    assert (told["gaps"], told["certified"], told["alarms"]) == ([], ["1..15"], [])
+    mine, other = stage.ngu("fingerprint", "--at", 15), stage.beside("fingerprint", "--at", 15)
+    assert mine.out == other.out
+
+
+def test_dead_letters_are_listed_and_tried_again(stage: Stage) -> None:
+    """A log that had been put aside by mistake becomes the event that it is."""
+    covered = stage.read(16, LAST)
+    row = int(np.flatnonzero(covered.events.block == 17)[0])
+    one, rest = covered.events.take([row]), np.ones(len(covered.events), np.bool_)
+    rest[row] = False
+    letter = Rejected(
+        17, int(one.log_index[0]), int(one.tx_index[0]), int(one.timestamp[0]),
+        one.tx_hash[0].tobytes(), one.block_hash[0].tobytes(), one.contract[0].tobytes(),
+        "batch" if one.kind[0] < 3 else "staking", "a decoder that was wrong", raw_of(stage, one),
+    )  # fmt: skip
+    spoiled = replace(covered, events=covered.events.take(rest), rejected=(letter,))
+    stage.store.put(announce(spoiled, 100), int(time.time()), processed=False)
+    stage.process(int(time.time()))
+    listed = stage.ngu("dead-letters", "--json")
+    assert (listed.code, listed.json["deadLetters"][0]["blockNumber"]) == (3, 17)
+    assert stage.ngu("dead-letters", "--retry", "--dry-run", "--json").json["recovered"] == 1
+    ended = stage.ngu("dead-letters", "--retry", "--json")
+    assert (ended.code, ended.json["recovered"]) == (0, 1), ended.err
+    assert stage.ngu("fingerprint").out.strip() == right(stage)
+
+
+def raw_of(stage: Stage, one: Any) -> bytes:
+    """The log as the node tells it."""
+    import json
+    import urllib.request
+
+    params = [{"fromBlock": hex(17), "toBlock": hex(17)}]
+    body = {"jsonrpc": "2.0", "id": 1, "method": "eth_getLogs", "params": params}
+    request = urllib.request.Request(stage.served.url, json.dumps(body).encode())
+    with urllib.request.urlopen(request) as answer:
+        logs = json.loads(answer.read())["result"]
+    index = int(one.log_index[0])
+    return json.dumps(next(log for log in logs if int(log["logIndex"], 16) == index)).encode()
+
+
+def test_points_recalc_runs_from_here(stage: Stage) -> None:
+    """The ranked snapshot is written, ledger and totals agree."""
+    ended = stage.ngu("recalc", "--json")
+    assert (ended.code, ended.json["block"]) == (0, 15), ended.err
+
+
+def test_what_needs_the_chain_here_is_refused(stage: Stage) -> None:
+    """sync and run read into a database; on AWS that is the event monitor's."""
+    for command in ("sync", "run"):
+        ended = stage.ngu(command)
+        assert (ended.code, "ngu monitor" in ended.complaint) == (2, True)
