@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from aws.deployed import KEY, ORIGIN, Deployed, context, deployed, figures, said
 from aws.test_firehose_payloads import payload_of
 from chains import Chain
 from conformance.test_stores import ALICE, START, event
+from ngu_points.aws import wiring
 from ngu_points.aws.functions import keys as keys_module
 from ngu_points.aws.functions import persist
 from ngu_points.aws.records import write
@@ -223,6 +225,27 @@ def test_a_throttled_table_is_answered_503_and_the_redelivery_completes_it(stage
     assert stage.rows(COVERAGE) == []
     assert stage.persist(url_payload(RECORDS))["statusCode"] == 200
     assert len(stage.rows(BATCH_EVENTS)) == len(EVENTS)
+
+
+def test_a_table_that_stays_busy_is_answered_before_time_is_over(stage, monkeypatch) -> None:
+    """It is not waited for longer than this invocation lives: the answer is ours, not Lambda's."""
+    clock = [20.0]
+    name = wiring_name(stage, BATCH_EVENTS)
+
+    def sleep(seconds: float) -> None:
+        clock[0] -= 1
+
+    def busy(call: str, request: dict[str, Any]) -> None:
+        stage.dynamo.throttles = 0.9 if request.get("TableName") == name else 0.0
+
+    monkeypatch.setattr(wiring, "time", SimpleNamespace(sleep=sleep))
+    stage.dynamo.before = busy
+    told = SimpleNamespace(
+        aws_request_id="r", get_remaining_time_in_millis=lambda: int(clock[0] * 1000)
+    )
+    answer = persist.handler(url_payload(RECORDS), told)
+    assert (answer["statusCode"], "time is over" in said(answer)["errorMessage"]) == (503, True)
+    assert clock[0] >= 0
 
 
 def test_time_that_runs_out_ends_in_503_with_what_is_written_kept(stage, monkeypatch) -> None:

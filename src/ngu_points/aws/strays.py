@@ -7,6 +7,7 @@ while it folded. The writer looks at the notes before each step.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from ngu_points.aws import events, gaps, items
 from ngu_points.aws.changes import Step
@@ -20,6 +21,7 @@ from ngu_points.engine.events import Events, blobs, ids
 LATE = "late"
 WAIT = 4_000
 """Seconds that an event may be without a record that announces it: Firehose tries for an hour."""
+NOTES = 10_000
 UNANNOUNCED = "an event came that nothing had announced"
 
 
@@ -62,7 +64,8 @@ def look_back(dynamo: Dynamo, step: Step, now: int) -> None:
 def surfaced(dynamo: Dynamo, position: int) -> dict[str, list[Row]]:
     """By stream, the noted events that are unprocessed and at or below the position.
 
-    Notes of others are dropped: their events were processed meanwhile, or will be.
+    Notes of others are dropped: their events were processed meanwhile, or will be. The first
+    `NOTES` are looked at: with more, the rest has its turn when these are done with.
     """
     found: dict[str, list[Row]] = {stream: [] for stream in STREAMS}
 
@@ -73,7 +76,7 @@ def surfaced(dynamo: Dynamo, position: int) -> dict[str, list[Row]]:
             return None
         return told["stream"], row
 
-    for late in dynamo.each(one, list(noted(dynamo))):
+    for late in dynamo.each(one, list(islice(noted(dynamo), NOTES))):
         if late:
             found[late[0]].append(late[1])
     return found

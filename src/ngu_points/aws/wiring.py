@@ -10,8 +10,9 @@ import os
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,6 +30,8 @@ from ngu_points.errors import TransientError, UsageError
 
 SETTINGS_KEPT = 300  # seconds
 CONNECTIONS = 32
+ENDING = 5.0
+"""Seconds that a process needs to say that it could not finish."""
 
 
 @cache
@@ -63,16 +66,26 @@ def session() -> Any:
         return boto3.Session()
 
 
-def dynamo(env: Environment) -> Dynamo:
-    """The tables of a stage."""
-    made = Dynamo(client("dynamodb", env.region), env.service, env.stage, time.sleep, Random())
+Left = Callable[[], float]
+"""Seconds until this process is ended."""
+
+
+def dynamo(env: Environment, left: Left = lambda: inf) -> Dynamo:
+    """The tables of a stage; TransientError where waiting for them would outlast this process."""
+
+    def wait(seconds: float) -> None:
+        if left() < seconds + ENDING:
+            raise TransientError("DynamoDB is busy and time is over: try again later")
+        time.sleep(seconds)
+
+    made = Dynamo(client("dynamodb", env.region), env.service, env.stage, wait, Random())
     made.names.update(env.tables)
     return made
 
 
-def store(env: Environment, rules: Rules) -> Store:
+def store(env: Environment, rules: Rules, left: Left = lambda: inf) -> Store:
     """The store of a stage, with its archive; nobody's to write until `lead`."""
-    made = Store(dynamo(env), rules)
+    made = Store(dynamo(env, left), rules)
     if env.archive:
         made.archive = archive(env, made)
     return made

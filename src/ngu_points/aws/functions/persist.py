@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -35,9 +35,6 @@ CHUNK = 1_000
 RESERVE = 15.0
 """Seconds that must be left to begin with a chunk: about as long as a throttled one waits."""
 BUFFER_BYTES = 1 << 20
-
-Left = Callable[[], float]
-"""Seconds until this invocation is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,7 @@ def _unit() -> Unit:
     )
 
 
-def _deliver(unit: Unit, records: Sequence[bytes], now: float, left: Left) -> None:
+def _deliver(unit: Unit, records: Sequence[bytes], now: float, left: wiring.Left) -> None:
     """Store a batch, count it, tell `process`. Raises NguError if not all of it is stored."""
     count = len(records)
     try:
@@ -127,9 +124,9 @@ def _deliver(unit: Unit, records: Sequence[bytes], now: float, left: Left) -> No
         _tell(unit)
 
 
-def _take(unit: Unit, records: Sequence[bytes], now: int, left: Left) -> Taken:
+def _take(unit: Unit, records: Sequence[bytes], now: int, left: wiring.Left) -> Taken:
     config = wiring.settings(unit.env, now)
-    store = Store(wiring.dynamo(unit.env), rules_of(config))
+    store = Store(wiring.dynamo(unit.env, left), rules_of(config))
     origin = wiring.origin(unit.env, config, store.chain_id)
     deliveries, poisons = read(records, unit.stream, origin)
     for poison in poisons:
@@ -144,7 +141,7 @@ def _take(unit: Unit, records: Sequence[bytes], now: int, left: Left) -> Taken:
     return Taken(new, known, len(poisons), any(d.coverage for d in deliveries))
 
 
-def _in_time(left: Left) -> None:
+def _in_time(left: wiring.Left) -> None:
     if left() < RESERVE:
         raise TransientError("time ran out before all records were written: the batch must come"
                              " again, what is written stays")  # fmt: skip

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -80,9 +80,9 @@ def _unit() -> tuple[Environment, Logger]:
     return env, logger(f"{env.service}-process", env.log_level)
 
 
-def _work(env: Environment, run: Run, called: str, left: Callable[[], float]) -> None:
+def _work(env: Environment, run: Run, called: str, left: wiring.Left) -> None:
     rules = rules_of(wiring.settings(env, time.time()))
-    store = wiring.store(env, rules)
+    store = wiring.store(env, rules, left)
     try:
         # the same request may come again while its first run still goes on: no name twice
         store.lead(f"{called}#{store.dynamo.nonce()}", int(time.time()))
