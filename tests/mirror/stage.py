@@ -128,10 +128,10 @@ def modelled() -> Iterator[Client]:
     exceptions = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
     made, other = Client(Model(), exceptions=exceptions), wiring.client
 
-    def client(service: str, region: str) -> Any:
-        return made if service == "dynamodb" else other(service, region)
+    def client(service: str, *more: Any) -> Any:
+        return made if service == "dynamodb" else other(service, *more)
 
-    def dynamo(env: Environment) -> Dynamo:
+    def dynamo(env: Environment, *_: Any) -> Dynamo:
         return Dynamo(made, env.service, env.stage, lambda _: None, random.Random(1), threads=1)
 
     with patch.object(wiring, "client", client), patch.object(wiring, "dynamo", dynamo):

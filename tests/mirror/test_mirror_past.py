@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from cli.program import busy_chain
-from mirror.stage import Stage, filled, stage_of
+from mirror.stage import Stage
 
 LAST = 60
 
 
-@pytest.fixture(scope="module")
-def stage(emulator_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A stage and a database of the same 60 blocks."""
-    folder: Path = tmp_path_factory.mktemp("stage")
-    with stage_of(busy_chain(LAST, 6), emulator_url, folder) as made:
-        filled(made, LAST)
-        assert made.beside("sync", "--to-block", LAST).code == 0
-        yield made
-
-
-def test_the_past_is_the_same(stage: Stage) -> None:
+def test_the_past_is_the_same(synced: Stage) -> None:
     """With --at, in the archive and behind it; exports of everything."""
-    wallet = stage.beside("leaderboard", "--json").json["leaderboard"][0]["wallet"]
+    wallet = synced.beside("leaderboard", "--json").json["leaderboard"][0]["wallet"]
     commands: list[tuple[object, ...]] = [
         ("leaderboard", "--at", 17), ("leaderboard", "--at", 52, "--json"),
         ("points", wallet, "--at", "@1700080000", "--json"), ("token", 7, "--at", 40),
@@ -33,15 +17,15 @@ def test_the_past_is_the_same(stage: Stage) -> None:
         *(("export", table) for table in ("tokens", "points", "events", "feast")),
     ]  # fmt: skip
     for words in commands:
-        mine, other = stage.ngu(*words), stage.beside(*words)
+        mine, other = synced.ngu(*words), synced.beside(*words)
         assert (mine.code, mine.out) == (other.code, other.out), (words, mine.err)
 
 
-def test_the_copy_for_analysis_is_the_same(stage: Stage) -> None:
+def test_the_copy_for_analysis_is_the_same(synced: Stage) -> None:
     """The days of a deployment are written to the byte as those of a database."""
-    folder = stage.folder
-    mine = stage.ngu("analysis", "-o", folder / "mine", "--json")
-    other = stage.beside("analysis", "-o", folder / "other", "--json")
+    folder = synced.folder
+    mine = synced.ngu("analysis", "-o", folder / "mine", "--json")
+    other = synced.beside("analysis", "-o", folder / "other", "--json")
     assert (mine.code, other.code) == (0, 0), mine.err + other.err
     assert mine.json["newDays"] == other.json["newDays"] > 0
     names = {path.relative_to(folder / "mine") for path in (folder / "mine").glob("*/day=*/*")}

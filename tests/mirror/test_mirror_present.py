@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from cli.program import busy_chain, ngu
-from mirror.stage import Stage, filled, stage_of
+from cli.program import ngu
+from mirror.stage import Stage
 
 LAST = 60
 
 
-@pytest.fixture(scope="module")
-def stage(emulator_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A stage and a database of the same 60 blocks."""
-    folder: Path = tmp_path_factory.mktemp("stage")
-    with stage_of(busy_chain(LAST, 6), emulator_url, folder) as made:
-        filled(made, LAST)
-        assert made.beside("sync", "--to-block", LAST).code == 0
-        yield made
-
-
-def test_now_is_the_same_in_tables_and_database(stage: Stage) -> None:
+def test_now_is_the_same_in_tables_and_database(synced: Stage) -> None:
     """Points, tokens, leaderboard and fingerprint are printed alike, for people and machines."""
-    wallet = stage.beside("leaderboard", "--json").json["leaderboard"][0]["wallet"]
+    wallet = synced.beside("leaderboard", "--json").json["leaderboard"][0]["wallet"]
     commands = [("leaderboard",), ("points", wallet), ("fingerprint",), ("token", 1), ("token", 7),
                 ("points", "0x" + "11" * 20), ("token", 2**200)]  # fmt: skip
     for words in commands:
         for more in ((), ("--json",)):
-            mine, other = stage.ngu(*words, *more), stage.beside(*words, *more)
+            mine, other = synced.ngu(*words, *more), synced.beside(*words, *more)
             assert (mine.code, mine.out) == (other.code, other.out), (words, mine.err)
 
 
-def test_status_has_the_figures_of_the_database_and_more(stage: Stage) -> None:
+def test_status_has_the_figures_of_the_database_and_more(synced: Stage) -> None:
     """Position, identity, events; nothing waits, and what it adds is there."""
-    mine, other = stage.ngu("status", "--json").json, stage.beside("status", "--json").json
+    mine, other = synced.ngu("status", "--json").json, synced.beside("status", "--json").json
     same = ("identity", "startBlock", "block", "timestamp", "blockHash", "final", "events",
             "backlog", "gaps", "deadLetters", "anomalies", "uncertainWallets")  # fmt: skip
     assert {n: mine[n] for n in same} == {n: other[n] for n in same}
     assert (mine["quarantine"], mine["archivedThrough"]) == (0, LAST // 2)
-    assert stage.ngu("status").code == 0
+    assert synced.ngu("status").code == 0
 
 
-def test_what_is_missing_is_said_in_one_line(stage: Stage) -> None:
+def test_what_is_missing_is_said_in_one_line(synced: Stage) -> None:
     """No stage, another stage, another service, settings that are not there."""
     cases = [
         ({"NODE_ENV": ""}, (), 2, "--stage prod or --stage staging"),
@@ -57,19 +44,19 @@ def test_what_is_missing_is_said_in_one_line(stage: Stage) -> None:
         from ngu_points.aws import wiring
 
         wiring.client.cache_clear()
-        ended = stage.ngu("fingerprint", *words, **env)
+        ended = synced.ngu("fingerprint", *words, **env)
         assert (ended.code, said in ended.complaint) == (code, True), ended.err
     wiring.client.cache_clear()
 
 
-def test_settings_of_a_file_go_before_the_stage(stage: Stage, tmp_path: Path) -> None:
+def test_settings_of_a_file_go_before_the_stage(synced: Stage, tmp_path: Path) -> None:
     """--config FILE is taken instead of Parameter Store; other rules are refused."""
     file = tmp_path / "own.toml"
     file.write_text("[feast]\nemission = 5\n")
-    ended = stage.ngu("fingerprint", "--config", file)
+    ended = synced.ngu("fingerprint", "--config", file)
     assert ended.code == 1
     assert "folded by other rules" in ended.complaint
     kind = '[store]\nkind = "dynamodb"\nstage = "staging"\n'
-    file.write_text(f"{kind}service = {json.dumps(stage.env['SERVICE'])}\n")
-    named = ngu("fingerprint", "--config", file, env={**stage.env, "SERVICE": "", "NODE_ENV": ""})
-    assert named.out == stage.ngu("fingerprint").out
+    file.write_text(f"{kind}service = {json.dumps(synced.env['SERVICE'])}\n")
+    named = ngu("fingerprint", "--config", file, env={**synced.env, "SERVICE": "", "NODE_ENV": ""})
+    assert named.out == synced.ngu("fingerprint").out

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cli.program import busy_chain
-from mirror.stage import Stage, filled, modelled, stage_of
+from mirror.stage import Stage, emptied, filled, modelled, position, stage_of
 from ngu_points.aws import wiring
 from ngu_points.aws.tables import META, STAKING_EVENTS
 from ngu_points.engine.coverage import announce
@@ -42,7 +42,7 @@ def test_a_drain_clears_the_backlog_and_puts_limits_back(
     functions = Functions()
     client = wiring.client
     monkeypatch.setattr(
-        wiring, "client", lambda s, region: functions if s == "lambda" else client(s, region)
+        wiring, "client", lambda s, *more: functions if s == "lambda" else client(s, *more)
     )
     stage.send(16, LAST, int(time.time()))
     assert stage.ngu("status", "--json").json["backlog"] > 0
@@ -193,3 +193,19 @@ def test_what_needs_the_chain_here_is_refused(stage: Stage) -> None:
     for command in ("sync", "run"):
         ended = stage.ngu(command)
         assert (ended.code, "ngu monitor" in ended.complaint) == (2, True)
+
+
+def test_tables_that_were_lost_are_made_from_the_archive(stage: Stage) -> None:
+    """All rows are gone, the bucket is there: a rebuild, and the monitor goes on from its end."""
+    was = position(stage)["sequence"]
+    emptied(stage)
+    assert "ngu rebuild --store dynamodb" in stage.ngu("leaderboard", "--at", 3).complaint
+    ended = stage.ngu("rebuild", "--json")
+    assert (ended.code, ended.json["recovered"], ended.json["block"]) == (0, True, 5), ended.err
+    now = position(stage)
+    assert (now["block"], now["sequence"] > was) == (5, True)
+    stage.sequence = now["sequence"]
+    stage.send(6, LAST, int(time.time()))
+    stage.process(int(time.time()))
+    assert stage.ngu("fingerprint").out.strip() == right(stage)
+    assert stage.ngu("fingerprint", "--at", 4).out == stage.beside("fingerprint", "--at", 4).out

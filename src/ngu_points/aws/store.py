@@ -66,7 +66,8 @@ class Store:
         self._lease: Lease | None = None
         self._ready: dict[tuple[str, int, int], tuple[Coverage, Events]] = {}
         self._last: Step | None = None
-        self._identity = dynamo.get(META, {"key": "identity"}) or {}
+        self._identity: Mapping[str, Any] = {}
+        self.recall()
 
     # What it is of ------------------------------------------------------------------------
 
@@ -96,6 +97,10 @@ class Store:
                 "the tables were folded by other rules (weights, tiers, exclusions, season borders,"
                 " staking or feast have changed): run `ngu rebuild`, or restore them"
             )
+
+    def recall(self) -> None:
+        """Look again what the tables are of."""
+        self._identity = self.dynamo.get(META, {"key": "identity"}) or {}
 
     @property
     def chain_id(self) -> int:

@@ -7,6 +7,7 @@ tables show it; whether the events come to that state is another question, see `
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -20,9 +21,12 @@ import numpy as np
 from ngu_points.aws import events, items, state, strays
 from ngu_points.aws.dynamo import Where
 from ngu_points.aws.items import Row
+from ngu_points.aws.store import FROZEN_KEY
 from ngu_points.aws.tables import DEAD_LETTERS, FEAST_POOL, META
 from ngu_points.config import contract_of
 from ngu_points.embedded import queue
+from ngu_points.embedded.archive import segment_files
+from ngu_points.embedded.database import archive_of
 from ngu_points.embedded.history import History
 from ngu_points.embedded.store import Store
 from ngu_points.engine import invariants
@@ -37,7 +41,7 @@ from ngu_points.mirror import ledger
 from ngu_points.mirror.deployment import Deployment
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.query import Refolded, refold
-from ngu_points.pipeline.segments import Segment, decoded
+from ngu_points.pipeline.segments import Segment, decoded, named
 
 log = logging.getLogger("ngu")
 LOOKS = 5
@@ -53,6 +57,11 @@ class Tables:
     whole: State | None
     days: list[Row]
 
+    @property
+    def lost(self) -> bool:
+        """Whether nothing was ever processed, or all of it is gone."""
+        return "hash" not in self.at
+
 
 def read_tables(on: Deployment, *, led: bool) -> Tables:
     """Read all of the state; where this process leads nobody else changes it meanwhile."""
@@ -66,8 +75,6 @@ def read_tables(on: Deployment, *, led: bool) -> Tables:
         return whole, list(store.dynamo.scan(FEAST_POOL, alive))
 
     at, (whole, days) = store.here(read) if led else store.steady(read)
-    if "hash" not in at:
-        raise StoreError(f"the tables of {on.name} cover no block yet: does the event monitor run?")
     return Tables(at, whole, days)
 
 
@@ -87,6 +94,9 @@ def copy(on: Deployment, path: Path, *, led: bool, strict: bool) -> None:
     are missing are a StoreError where it is `strict`; else, for a repair, they are left out.
     """
     tables = read_tables(on, led=led)
+    if tables.lost:
+        _recover_files(on, path, led=led)
+        return
     local = Store.open(path, on.store.rules, write=True)
     try:
         history = History(local)
@@ -115,6 +125,7 @@ def checked(on: Deployment, path: Path) -> None:
         if folded != shown and start.block >= 0:
             history.drop_snapshots()
             folded = _folded(history, no_state(rules), position)
+        history.sweep(time.time())
         if folded != shown:
             raise StoreError(
                 f"the events of {on.name} do not come to the state in its tables (fingerprint"
@@ -158,6 +169,34 @@ def _fetch_segments(
         temporary.replace(folder / name)
 
 
+def _recover_files(on: Deployment, path: Path, *, led: bool) -> None:
+    """An empty database beside all files of the bucket: what is left where the tables are lost."""
+    names = sorted(on.archive.names()) if led else []
+    if not names:
+        raise StoreError(
+            f"the tables of {on.name} cover no block: does the event monitor run? If they were"
+            " lost, `ngu rebuild --store dynamodb` makes them from the archive"
+        )
+    dropped(path)
+    files = [Segment(*named(name)[:2], 0, name) for name in names]
+    local = Store.open(path, on.store.rules, write=True)
+    try:
+        _fetch_segments(on, local.archive, files, strict=False)
+        with local.commit():
+            for key, value in (("copy", True), ("files", names), ("sequence", _last_sequence(on))):
+                local.set_meta(key, value)
+    finally:
+        local.close()
+
+
+def dropped(path: Path) -> None:
+    """Begin anew."""
+    for file in segment_files(archive_of(path)):
+        file.unlink()
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
 def _note_meta(on: Deployment, local: Store, tables: Tables, segments: Sequence[Segment]) -> None:
     """What the copy is of, how far it goes, which files make up its archive."""
     head = on.store.dynamo.get(META, {"key": "head"}) or {"newest": 0, "final": 0}
@@ -173,6 +212,8 @@ def _note_meta(on: Deployment, local: Store, tables: Tables, segments: Sequence[
         "head": max(int(head["newest"]), block),
         "final": max(int(head["final"]), block),
         "sequence": _last_sequence(on),
+        "frozen": json.loads((on.store.dynamo.get(META, FROZEN_KEY) or {"rates": "{}"})["rates"]),
+        "files": [],
     }
     _drop_snapshots(local, segments)
     for key, value in meta.items():

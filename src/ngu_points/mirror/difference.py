@@ -58,6 +58,11 @@ class Scope:
         return self.local.position().block
 
     @property
+    def lost(self) -> bool:
+        """Whether the tables held nothing."""
+        return "hash" not in self.before
+
+    @property
     def rewound(self) -> bool:
         return self.block < int(self.before["block"])
 
@@ -89,7 +94,8 @@ def step_of(scope: Scope) -> Step:
         *_writes(scope, FEAST_POOL, _day_rows(local)),
         *_doubts(scope),
     ]
-    return Step(0, position.block, scope.now, dict(scope.before), after, writes, [])
+    before = None if scope.lost else dict(scope.before)
+    return Step(0, position.block, scope.now, before, after, writes, [])
 
 
 def _writes(scope: Scope, table: str, rows: Iterable[Row]) -> Iterator[Write]:
@@ -150,10 +156,12 @@ def rows_of(scope: Scope) -> list[Write]:
     """Events, dead letters, coverage records, segments, gaps: what became another in the copy."""
     found = [w for stream in STREAMS for w in _events(scope, stream)]
     found += [*_coverage(scope), *_letters(scope), *_segments(scope), *_gaps(scope)]
-    identity = scope.on.store.dynamo.get(META, {"key": "identity"}) or {}
-    if identity["fold"] != scope.local.meta("fold"):
-        found.append(Write(META, None, identity | {"fold": scope.local.meta("fold")}))
-    return found
+    of, start = scope.local.identity(), scope.local.meta("start_block")
+    identity = {"key": "identity", "chainId": of.chain_id, "contract": of.contract,
+                "contractKind": of.kind, "startBlock": start,
+                "fold": scope.local.meta("fold")}  # fmt: skip
+    there = scope.on.store.dynamo.get(META, {"key": "identity"})
+    return [*found, *differing(META, [there] if there else [], [identity])]
 
 
 def _events(scope: Scope, stream: str) -> Iterator[Write]:
@@ -246,7 +254,7 @@ def _letters(scope: Scope) -> Iterator[Write]:
 def _segments(scope: Scope) -> Iterator[Write]:
     """Files that are new here go to the bucket; the rows name what is there then."""
     archive = scope.on.archive
-    known = {segment.name for segment in _segments_of(scope.base)}
+    known = {segment.name for segment in _segments_of(scope.base)} | {*scope.local.meta("files")}
     wanted = []
     for segment in scope.local.segments():
         name = segment.name

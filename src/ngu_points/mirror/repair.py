@@ -29,7 +29,7 @@ from ngu_points.embedded.database import archive_of, writer_lock
 from ngu_points.embedded.store import Store
 from ngu_points.errors import NguError, StoreError, TransientError
 from ngu_points.mirror import ledger
-from ngu_points.mirror.copy import checked, copy, fingerprint_of, read_tables
+from ngu_points.mirror.copy import checked, copy, dropped, fingerprint_of, read_tables
 from ngu_points.mirror.deployment import Deployment
 from ngu_points.mirror.difference import Scope, rows_of, step_of
 
@@ -98,7 +98,13 @@ def copied(on: Deployment, path: Path, *, strict: bool = True) -> None:
     """
     with copying(path):
         copy(on, path, led=False, strict=strict)
-        if strict:
+        if not strict:
+            return
+        try:
+            checked(on, path)
+        except StoreError:  # the tables may have been taken back meanwhile, or the copy is damaged
+            dropped(path)
+            copy(on, path, led=False, strict=True)
             checked(on, path)
 
 
@@ -163,6 +169,7 @@ def _way_back(on: Deployment, path: Path, why: str) -> Marker | None:
         return None
     marker = _repairs(on).begin(on.store.lease, plan, now)
     _repairs(on).apply(on.store.lease, marker, now)
+    on.store.recall()
     there = fingerprint_of(on, read_tables(on, led=True))
     if there != shown:
         raise StoreError(f"the tables are not what was written (fingerprint {there}, not {shown}):"
@@ -172,9 +179,10 @@ def _way_back(on: Deployment, path: Path, why: str) -> Marker | None:
 
 def _sent(scope: Scope) -> str | None:
     """Where the event monitor has to go on, if that is below where it was."""
-    if not scope.rewound:
-        return None
     at, known = scope.local.position(), scope.on.parameters.position()
+    behind = scope.lost and known is not None and known.block > at.block
+    if not scope.rewound and not behind:
+        return None
     used = max(scope.local.meta("sequence", 0), known.sequence if known else 0)
     return Sent(at.block, at.hash, at.timestamp, used + AHEAD).text()
 
@@ -214,13 +222,5 @@ def _undone(path: Path) -> None:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         base.replace(path)
         return
-    _dropped(path)
-
-
-def _dropped(path: Path) -> None:
-    """Begin anew."""
-    for file in segment_files(archive_of(path)):
-        file.unlink()
-    for name in (path, _base(path)):
-        for suffix in ("", "-wal", "-shm"):
-            name.with_name(name.name + suffix).unlink(missing_ok=True)
+    dropped(path)
+    base.unlink()
