@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from aws_cdk import Aws, RemovalPolicy, Stack
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -22,6 +22,8 @@ from infra.settings import Settings
 
 INSTANCE = "t4g.small"
 DISK = 16  # GB, for the outbox
+INSTALLED_WITHIN = Duration.minutes(15)
+"""A deployment whose machine does not say within that time that it is installed is rolled back."""
 """The agent of Systems Manager, which knows no ARNs: a shell without an open port."""
 AGENT = (
     "ssm:UpdateInstanceInformation",
@@ -42,6 +44,7 @@ def host(stack: Stack, settings: Settings, network: Network, data: Data, code: P
     """Build a group of one machine that installs itself from the packaged folder."""
     shipped = assets.Asset(stack, "Package", path=str(code or HOST))
     role = _role(stack, settings, data, shipped)
+    start = _first_start(settings, data, shipped)
     template = ec2.LaunchTemplate(
         stack,
         "Machine",
@@ -51,7 +54,7 @@ def host(stack: Stack, settings: Settings, network: Network, data: Data, code: P
             cpu_type=ec2.AmazonLinuxCpuType.ARM_64
         ),
         security_group=network.monitor,
-        role=role,
+        role=role.without_policy_updates(),  # cfn-signal needs none
         require_imdsv2=True,
         http_put_response_hop_limit=1,
         detailed_monitoring=True,
@@ -63,9 +66,9 @@ def host(stack: Stack, settings: Settings, network: Network, data: Data, code: P
                 ),
             )
         ],
-        user_data=_first_start(settings, data, shipped),
+        user_data=start,
     )
-    autoscaling.AutoScalingGroup(
+    group = autoscaling.AutoScalingGroup(
         stack,
         "Group",
         auto_scaling_group_name=settings.name("monitor"),
@@ -74,10 +77,12 @@ def host(stack: Stack, settings: Settings, network: Network, data: Data, code: P
         launch_template=template,
         min_capacity=1,
         max_capacity=1,
+        signals=autoscaling.Signals.wait_for_all(timeout=INSTALLED_WITHIN),
         update_policy=autoscaling.UpdatePolicy.rolling_update(
             max_batch_size=1, min_instances_in_service=0
         ),
     )
+    start.add_signal_on_exit_command(group)
 
 
 def _role(stack: Stack, settings: Settings, data: Data, shipped: assets.Asset) -> iam.Role:
@@ -117,8 +122,9 @@ def _first_start(settings: Settings, data: Data, shipped: assets.Asset) -> ec2.U
     made = ec2.UserData.for_linux()
     made.add_commands(
         "set -euxo pipefail",
-        "dnf install -y python3.13 unzip",
-        f"aws s3 cp s3://{shipped.s3_bucket_name}/{shipped.s3_object_key} /tmp/package.zip",
+        "dnf install -y aws-cfn-bootstrap python3.13 unzip",
+        f"aws s3 cp --region {Aws.REGION} s3://{shipped.s3_bucket_name}/{shipped.s3_object_key}"
+        " /tmp/package.zip",
         "mkdir -p /opt/ngu /etc/ngu",
         "unzip -q -o /tmp/package.zip -d /opt/ngu/package",
         "cat > /etc/ngu/monitor.env <<'END'",

@@ -84,6 +84,7 @@ def test_one_small_machine_in_the_private_subnets(deployed: Deployment) -> None:
         if "UpdatePolicy" in resource
     )
     assert policy["MinInstancesInService"] == 0
+    assert policy["WaitOnResourceSignals"] is True
 
 
 def test_the_machine_is_closed(deployed: Deployment) -> None:
@@ -112,7 +113,7 @@ def test_the_machine_installs_and_starts_the_monitor(deployed: Deployment) -> No
     assert (known.stage, known.region) == (deployed.stage, "<AWS::Region>")
     assert known.error_topic
     steps = [
-        "aws s3 cp s3://",
+        "aws s3 cp --region",
         "unzip -q",
         "monitor.env",
         "install.sh",

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from calls import Record, allowed, recording, wrapped
 
-from aws import monitored, test_monitor_fork
 from aws.deployed import SETTINGS, Deployed, context, deployed, url_payload
-from aws.monitored import followed
 from chains import CONTRACT, Chain, block_hash
-from cli.program import busy_chain
 from conformance.test_stores import ALICE, BOB, CAROL, START, deliveries_of, event
 from infra import permissions
 from ngu_points.aws import wiring
 from ngu_points.aws.functions import jobs, persist, process, scale
+from ngu_points.aws.metrics import NAMESPACE
+from ngu_points.aws.monitor import CALLS
 from ngu_points.aws.records import write
 from ngu_points.aws.store import UNDO_KEPT
 from ngu_points.aws.strays import WAIT
@@ -35,7 +33,6 @@ ROLES = {
     "process": permissions.PROCESS,
     "jobs": permissions.JOBS,
     "scale": permissions.SCALE,
-    "monitor": permissions.MONITOR,
 }
 EVENTS = [
     event("BatchMint", 1, 0, "", ALICE, 1, 9),
@@ -219,39 +216,29 @@ def test_functions_do_what_their_roles_allow_and_no_less(
     stopped(stage)
     with deployed(emulator_url, monkeypatch) as second:
         taken_back(second, clock)
-    compare(record, *(role for role in ROLES if role != "monitor"))
+    compare(record)
 
 
-def test_the_monitor_does_what_its_role_allows_and_no_less(
-    emulator_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: Record
-) -> None:
-    """It reads settings, sends, keeps its position, publishes, and stops at a fork."""
-
-    def make(node: Any) -> Any:
-        return monitored.deployed(node, emulator_url, tmp_path, monkeypatch)
-
-    async def follow(*arguments: Any) -> Any:
-        with record.acting("monitor"):
-            return await followed(*arguments)
-
-    def persist_meanwhile(*arguments: Any) -> None:
-        with record.acting(""):
-            persisted(*arguments)
-
-    persisted = test_monitor_fork.persisted
-    monkeypatch.setattr(test_monitor_fork, "followed", follow)
-    monkeypatch.setattr(test_monitor_fork, "persisted", persist_meanwhile)
-    test_monitor_fork.test_a_fork_below_what_was_sent_stops_it(
-        make, busy_chain(40, per_block=2, max_span=5)
-    )
-    compare(record, "monitor")
+def test_the_monitors_role_is_what_it_says_it_calls() -> None:
+    """Its own table of calls, which a test of the monitor compares with what it does."""
+    words = {
+        **{f"stream:{stream}": table for stream, table in permissions.EVENT_TABLES.items()},
+        "namespace": NAMESPACE,
+        "topic": "",
+    }
+    does = {
+        (action, words.get(place, place.partition(":")[2]))
+        for action, places in CALLS.items()
+        for place in places
+    }
+    assert does == allowed(permissions.MONITOR)
 
 
-def compare(record: Record, *roles: str) -> None:
+def compare(record: Record) -> None:
     """What was called against what is allowed, both ways."""
     wrong = []
-    for role in roles:
-        may, does = allowed(ROLES[role]), record.calls[role]
+    for role, granted in ROLES.items():
+        may, does = allowed(granted), record.calls[role]
         wrong += [f"{role} may not {call}" for call in sorted(does - may)]
         wrong += [f"{role} never does {call}" for call in sorted(may - does)]
     assert not wrong, "\n".join(wrong)
