@@ -35,8 +35,8 @@ def render(page: str) -> str:
         costs.table(busy),
         "What makes it cheaper:",
         costs.choices(prices),
-        "And what would make it dearer: an index that held `processed` would be written once more for"
-        f" each event,\n{prices['dynamodb']['write_million']:.2f} USD a million and index.",
+        "And what would make it dearer: an index that held `processed` would be written once more"
+        f" for each event,\n{prices['dynamodb']['write_million']:.2f} USD a million and index.",
     ]
     return _COSTS.sub(lambda found: found[1] + "\n\n".join(parts) + "\n" + found[2], page)
 
