@@ -97,8 +97,9 @@ def test_the_position_waits_for_both_streams(make: Make, chain: SimNode) -> None
             end = monitor.outbox.end()
             return end is not None and end.block == last and not monitor.outbox.records(BATCH)
 
-        asyncio.run(followed(deployment, batch_is_through))
-        assert deployment.position() is None or deployment.position() == Sent(0, bytes(32), 0, 0)
+        monitor = asyncio.run(followed(deployment, batch_is_through))
+        assert monitor.unsent
+        assert deployment.position() == Sent(0, bytes(32), 0, 0)
         assert deployment.accepted(BATCH)
         assert not deployment.accepted(STAKING)
         refused.clear()
@@ -108,8 +109,9 @@ def test_the_position_waits_for_both_streams(make: Make, chain: SimNode) -> None
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stop does not wait for what the streams do not accept."""
+    """A stop does not wait for what the streams do not accept; the position is saved all along."""
     monkeypatch.setattr("ngu_points.aws.monitor.STOPS_WITHIN", 0.2)
+    monkeypatch.setattr("ngu_points.aws.monitor.SAVED_EVERY", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -29,8 +31,13 @@ def chain() -> SimNode:
 
 def refused(deployment: Deployment, *words: object) -> str:
     """The one line with which the monitor ends at its start."""
-    ended = ngu("monitor", "--state", deployment.folder, "--port", 0, *words,
-                env=deployment.variables)  # fmt: skip
+    not_refused = threading.Timer(30, os.kill, (os.getpid(), signal.SIGTERM))
+    not_refused.start()
+    try:
+        ended = ngu("monitor", "--state", deployment.folder, "--port", 0, *words,
+                    env=deployment.variables)  # fmt: skip
+    finally:
+        not_refused.cancel()
     assert ended.code == 2, ended.err
     assert ended.out == ""
     return ended.complaint

@@ -46,6 +46,7 @@ LASTING = 300.0
 """Seconds after which trouble makes the heartbeat 0."""
 STOPS_WITHIN = 45.0
 """Seconds for sending what is in the outbox when stopped; systemd allows twice as long."""
+SAVED_WITHIN = 10.0  # seconds for the position after that
 BEYOND = 1 << 20
 """Added to the sequence on a machine without outbox: more ranges than a lost one could hold."""
 
@@ -284,9 +285,11 @@ def _ended(tasks: Mapping[str, asyncio.Task[None]]) -> list[asyncio.Task[None]]:
 async def _finish(monitor: Monitor, tasks: Mapping[str, asyncio.Task[None]]) -> None:
     tasks["reading"].cancel()
     await asyncio.gather(tasks["reading"], return_exceptions=True)
-    with suppress(TimeoutError, TransientError):
+    with suppress(TimeoutError):
         async with asyncio.timeout(STOPS_WITHIN):
             await monitor.until(lambda: bool(_ended(tasks)) or not monitor.unsent)
+    with suppress(TimeoutError, TransientError):
+        async with asyncio.timeout(SAVED_WITHIN):
             await monitor.keep()
     log.info("stopped", extra={"fields": {"unsent": monitor.unsent}})
 
