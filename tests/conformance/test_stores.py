@@ -266,7 +266,9 @@ def test_an_archive_is_made_of_what_was_announced_last(where, client) -> None:
     bad = Rejected(5, 3, 0, START, b"t" * 32, block_hash(5), b"c" * 20, "batch", "no", b"{}")
     events = [event("BatchMint", n, 0, "", ALICE, 10 * n, 2) for n in range(1, 20)]
     events += [event("Stake", 4, 1, ALICE, "", 10)]
-    chain = Chain(sorted(events, key=lambda e: (e.block, e.log_index)), 19, START * 2, [bad])
+    chain = Chain(
+        sorted(events, key=lambda e: (e.block, e.log_index)), 19, START + 19 * 3600, [bad]
+    )
     rules = Rules()
     with kept(where, client, rules) as place:
         for delivery in deliveries_of(chain, [0, 5, 10]):
