@@ -89,8 +89,17 @@ class Site:
 
     def start(self) -> None:
         """Start the program and wait until it has read the whole chain."""
-        words = ["run", "--rpc", self.chain.url, "--contract", self.chain.contract, "--db",
-                 self.folder / "site.db", "--finality", "0", "--port", self.port]  # fmt: skip
+        place = ["--rpc", self.chain.url, "--contract", self.chain.contract, "--from-block", 1]
+        words = [
+            "run",
+            *place,
+            "--db",
+            self.folder / "site.db",
+            "--finality",
+            0,
+            "--port",
+            self.port,
+        ]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, *map(str, words)],

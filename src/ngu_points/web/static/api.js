@@ -1,5 +1,7 @@
 // Questions to the API. The browser revalidates by ETag on its own; what fails is one sentence.
 
+import { isAddress } from "./format.js";
+
 /** An answer that is an error: `message` is for people, `code` for the page. */
 export class Problem extends Error {
   constructor(detail, { code = "", status = 0, hint = null } = {}) {
@@ -12,6 +14,12 @@ export class Problem extends Error {
 function sentence(text) {
   const plain = text.trim().replace(/\.$/, "");
   return `${plain.charAt(0).toUpperCase()}${plain.slice(1)}.`;
+}
+
+/** Problem unless the text is an address: then the API need not be asked. */
+export function mustBeAddress(text) {
+  if (isAddress(text)) return;
+  throw new Problem(`${text} is no wallet`, { hint: "an address is 0x and 40 hex digits" });
 }
 
 /** GET api/`path`; parameters that are null or "" are left out. Throws Problem. */

@@ -7,7 +7,7 @@ import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { get, Problem } from "./api.js";
 import { frame } from "./frame.js";
 import { follow } from "./live.js";
-import { failed, loading } from "./parts.js";
+import { failed, loading, marked } from "./parts.js";
 import { nothingYet } from "./pages/nothing_yet.js";
 import * as activity from "./pages/activity.js";
 import * as feast from "./pages/feast.js";
@@ -109,7 +109,7 @@ function content() {
   if (!data) return loading;
   const context = { ...visit, programme, live, set };
   const old = problem && problem.code !== "offline";
-  return html`${old ? html`<p class="notice" role="alert">${problem.message}</p>` : nothing}
+  return html`${old ? html`<p class="notice" role="alert">${marked(problem.message)}</p>` : nothing}
     ${page.view(data, context)}`;
 }
 

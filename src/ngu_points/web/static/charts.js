@@ -17,7 +17,7 @@ function translucent(hex, alpha) {
 }
 
 /**
- * Properties: `spec`, {label, series: [{name, tone, bars, step}], max, unit, show}, and `rows`,
+ * Properties: `spec`, {label, series: [{name, tone, bars, step}], least, unit}, and `rows`,
  * [[seconds, value, …], …] with null where nothing is known. Values are for the eye only.
  */
 class NguChart extends HTMLElement {
@@ -79,7 +79,7 @@ class NguChart extends HTMLElement {
   }
 
   #options() {
-    const { series, max, unit = "" } = this.spec;
+    const { series, least = 1, unit = "" } = this.spec;
     const axis = {
       stroke: colour("--muted"),
       font: `11px ${colour("--sans")}`,
@@ -92,13 +92,13 @@ class NguChart extends HTMLElement {
     return {
       width: this.clientWidth || 320,
       height: HEIGHT,
-      padding: [12, 8, 0, 0],
+      padding: [12, 22, 0, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: { y: false, points: { size: 7 } },
       legend: { live: true },
       scales: {
-        x: { time: true },
-        y: { range: (_, low, high) => [Math.min(0, low), max ?? top(high)] },
+        x: { time: true, ...(series[0].bars && { range: around }) },
+        y: { range: (_, low, high) => [Math.min(0, low), top(high, least)] },
       },
       axes: [
         {
@@ -122,7 +122,7 @@ function times(ticks, step) {
   let day = "";
   return ticks.map((tick) => {
     const [date, clock] = utc(tick).split(" ");
-    const shown = step >= 86_400 ? date.slice(5) : clock.slice(0, 5);
+    const shown = step >= 86_400 ? date.slice(5) : clock.slice(0, step < 60 ? 8 : 5);
     const label = day !== date && step < 86_400 ? `${shown}\n${date.slice(5)}` : shown;
     day = date;
     return label;
@@ -145,7 +145,13 @@ function line({ name, tone, bars, step }) {
   };
 }
 
-const top = (high) => (high > 0 ? high * 1.08 : 1);
+/** The first and the last bar are whole. */
+function around({ data: [times] }, first, last) {
+  const half = times.length > 1 ? (times[1] - times[0]) / 2 : 1;
+  return [first - half, last + half];
+}
+
+const top = (high, least) => Math.max(high * 1.08, least);
 
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const short = (n) => COMPACT.format(n);

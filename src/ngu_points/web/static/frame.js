@@ -117,8 +117,8 @@ function strip(live, valid) {
 }
 
 function reconnecting(live) {
-  return html`<span>What you see is from ${moment(live.since / 1000, { date: false })} UTC.
-    Trying again by itself.</span>
+  const seen = html`What you see is from ${moment(live.since / 1000, { date: false })} UTC.`;
+  return html`<span>${live.since ? seen : nothing} Trying again by itself.</span>
     <button class="button small" type="button" @click=${live.retry}>Try now</button>`;
 }
 

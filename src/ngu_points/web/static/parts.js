@@ -8,7 +8,8 @@ import { grouped, local, shortened, utc } from "./format.js";
 /** Points as they came, with the decimals set back. */
 export function amount(points) {
   const [whole, fraction] = grouped(points).split(".");
-  const rest = fraction === undefined ? nothing : html`<span class="fraction">.${fraction}</span>`;
+  const rest =
+    fraction === undefined ? nothing : html`<wbr><span class="fraction">.${fraction}</span>`;
   return html`<span class="amount">${whole}${rest}</span>`;
 }
 
@@ -102,7 +103,7 @@ export function empty(title, text, commands = "") {
 
 export function failed(problem, retry) {
   return html`<section class="card message" role="alert"><h2>This could not be loaded</h2>
-    <p>${problem.message}</p><p><button class="button" type="button" @click=${retry}>Try again</button></p>
+    <p>${marked(problem.message)}</p><p><button class="button" type="button" @click=${retry}>Try again</button></p>
   </section>`;
 }
 

@@ -12,16 +12,17 @@ const WINDOWS = [
   ["hour", "Hours", "Windows of an hour, over 12 days"],
   ["day", "Days", "Windows of a day, over the last months"],
 ];
+const FEW = 6; // windows that are too few for a line that says something
 const STEP = 25;
 
 export const place = "activity";
 export const every = 2000;
 export const title = () => "Activity";
-export const start = () => ({ window: "live", type: null, limit: STEP });
+export const start = () => ({ window: null, type: null, limit: STEP });
 
 export async function load(get, { ui }) {
   const [windows, events] = await Promise.all([
-    ui.window === "live" ? null : get("series", { window: ui.window, limit: 288 }),
+    get("series", { window: ui.window === "live" ? "5m" : (ui.window ?? "5m"), limit: 288 }),
     get("events", { type: ui.type, limit: ui.limit }),
   ]);
   return { windows, events };
@@ -29,19 +30,22 @@ export async function load(get, { ui }) {
 
 export function view({ windows, events }, context) {
   const { position, recent } = context.live;
-  const [rate, share] = windows
-    ? [counts(windows), shares(windows)]
-    : [pace(recent), staking(recent)];
-  return html`${heading("Activity", "Events of the collection, and how much of it is staked", choice(context))}
+  const chosen = context.ui.window ?? (windows.series.length < FEW ? "live" : "5m");
+  const lively = chosen === "live";
+  const [rate, share] = lively
+    ? [pace(recent), staking(recent)]
+    : [counts(windows), shares(windows)];
+  return html`${heading("Activity", "Events of the collection, and how much of it is staked", choice(chosen, context))}
     <div class="stack">${position ? figures(now(position)) : nothing}
       <div class="columns">
-        <section class="card"><h2>Events</h2>${chart(windows ? EVENTS : RATE, rate)}</section>
+        <section class="card"><h2>Events</h2>${chart(lively ? RATE : EVENTS, rate)}</section>
         <section class="card"><h2>Staking share</h2>${chart(SHARE, share)}</section>
       </div>${latest(events, context)}</div>`;
 }
 
 const EVENTS = {
   label: "Events in each window",
+  least: 5,
   series: [{ name: "events", tone: "held", bars: true }],
 };
 const RATE = {
@@ -51,7 +55,6 @@ const RATE = {
 const SHARE = {
   label: "Share of tokens staked",
   series: [{ name: "staked", tone: "accent" }],
-  max: 100,
   unit: "%",
 };
 
@@ -61,9 +64,9 @@ const pace = (recent) => recent.map((p) => [p.at, p.eventsPerSecond]);
 const staking = (recent) =>
   recent.map((p) => [p.at, (Number(p.totals.staked) / Number(p.totals.tokens) || 0) * 100]);
 
-function choice({ ui, set }) {
+function choice(chosen, { set }) {
   return html`<div class="switch" role="group" aria-label="Window">${WINDOWS.map(
-    ([name, label, about]) => html`<button type="button" aria-pressed=${ui.window === name}
+    ([name, label, about]) => html`<button type="button" aria-pressed=${chosen === name}
       title=${about} @click=${() => set({ window: name })}>${label}</button>`,
   )}</div>`;
 }

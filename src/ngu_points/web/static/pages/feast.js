@@ -88,14 +88,14 @@ function sharesOf(day, { set, ui }) {
     (s) => html`<tr><td class="rank">${s.rank}</td><td>${address(s.wallet)}</td>
       <td class="wide share">${bar(Number(s.shareMicro) / most, "feast")}</td>
       <td class="number">${amount(s.share)}</td>
-      <td class="number muted">${percent(s.shareMicro, feast.poolMicro)}%</td></tr>`,
+      <td class="number wide muted">${percent(s.shareMicro, feast.poolMicro)}%</td></tr>`,
   );
   const columns = [
     ["Rank", "rank silent"],
     ["Wallet"],
     ["Against the largest", "wide share silent"],
     ["Share", "number"],
-    ["Of the pool", "number"],
+    ["Of the pool", "number wide"],
   ];
   return html`<section class="card flush"><div class="card-head">
       <h2>${open ? "Who would get what" : "Who got what"}</h2>

@@ -120,6 +120,7 @@ function figuresOf(status) {
 
 const LAG = {
   label: "Lag in blocks and waiting events",
+  least: 5,
   series: [
     { name: "lag, blocks", tone: "feast", step: true },
     { name: "backlog, events", tone: "held", step: true },

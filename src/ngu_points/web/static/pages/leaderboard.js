@@ -2,6 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
+import { mustBeAddress } from "../api.js";
 import { duration, grouped, percent, plural } from "../format.js";
 import { address, amount, bar, empty, figures, heading, table, walletHref } from "../parts.js";
 
@@ -13,8 +14,8 @@ const COLUMNS = [
   ["Points", "number"],
   ["Against the first", "wide share silent"],
   ["All seasons", "number wide"],
-  ["Held", "number"],
-  ["Staked", "number"],
+  ["Held", "number wide"],
+  ["Staked", "number wide"],
 ];
 
 export const place = "leaderboard";
@@ -23,6 +24,7 @@ export const title = () => "Leaderboard";
 export const start = () => ({ limit: STEP, season: null });
 
 export async function load(get, { ui, subject }) {
+  if (subject) mustBeAddress(subject);
   const wanted = {
     season: ui.season,
     ...(subject ? { around: subject, limit: 21 } : { limit: ui.limit }),
@@ -91,7 +93,8 @@ function line(row, most, moved, { subject }) {
       title="Why this many?">${amount(row.points)}</a></td>
     <td class="wide share">${bar(Number(row.points) / most)}</td>
     <td class="number wide muted">${amount(row.totalPoints)}</td>
-    <td class="number">${grouped(row.held)}</td><td class="number">${grouped(row.staked)}</td></tr>`;
+    <td class="number wide">${grouped(row.held)}</td>
+    <td class="number wide">${grouped(row.staked)}</td></tr>`;
 }
 
 function more(board, { ui, set, subject }) {

@@ -1,11 +1,13 @@
 // One token: who owns and stakes it, since when, and everything that happened to it.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { Problem } from "../api.js";
 import { grouped, isTokenId } from "../format.js";
 import { address, figures, heading, moment, tokenHref, tokenRange } from "../parts.js";
 import { eventRows, eventTable } from "./events.js";
 
 const STEP = 50;
+const NO_TOKEN = "A token id is a whole number from 0 to 2^256 − 1.";
 
 export const place = "tokens";
 export const every = 3000;
@@ -14,6 +16,7 @@ export const start = () => ({ limit: STEP });
 
 export async function load(get, { subject, ui }) {
   if (!subject) return { events: await get("events", { limit: 12 }) };
+  if (!isTokenId(subject)) throw new Problem(NO_TOKEN);
   const path = `tokens/${encodeURIComponent(subject)}`;
   const [token, history] = await Promise.all([
     get(path),
@@ -42,7 +45,7 @@ function form(value) {
     const alert = event.currentTarget.querySelector("[role=alert]");
     alert.hidden = isTokenId(text);
     if (isTokenId(text)) location.hash = tokenHref(text);
-    else alert.textContent = "A token id is a whole number from 0 to 2^256 − 1.";
+    else alert.textContent = NO_TOKEN;
   };
   return html`<form class="lookup" @submit=${find}>
     <label for="token">Token id</label>

@@ -2,6 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import "../charts.js";
+import { mustBeAddress } from "../api.js";
 import { avatar } from "../avatar.js";
 import { addsUp } from "../exact.js";
 import { fromMicro, grouped, percent, plural, utc } from "../format.js";
@@ -16,6 +17,7 @@ export const title = ({ subject }) => `Wallet ${subject}`;
 export const start = () => ({ ranges: STEP, feasts: 10, intervals: STEP });
 
 export async function load(get, { subject, ui }) {
+  mustBeAddress(subject);
   const path = `wallets/${encodeURIComponent(subject)}`;
   const record = await get(path);
   if (!record.known) return { record };
@@ -105,6 +107,7 @@ function body({ record, holdings, feasts, why, history }, context) {
 const POINTS = { label: "Points over time", series: [{ name: "points", tone: "accent" }] };
 const TOKENS = {
   label: "Tokens over time",
+  least: 5,
   series: [
     { name: "held", tone: "held", step: true },
     { name: "staked", tone: "accent", step: true },
