@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from ngu_points.engine.coverage import Delivery, Head
 from ngu_points.engine.events import Rejected
 from ngu_points.errors import StoreError, UsageError
 from ngu_points.pipeline import query
+from ngu_points.pipeline.process import process
 from ngu_points.pipeline.schedule import JOBS
 
 EVENTS = [
@@ -319,6 +321,31 @@ def test_a_job_that_fails_is_raised_and_counted(stage, capsys) -> None:
     with pytest.raises(Exception, match="throttles"):
         stage.job("heartbeat")
     assert figures(capsys.readouterr().out) == {"JobFailures": 1}
+
+
+def test_a_rare_job_is_tried_again_until_what_is_in_the_way_has_passed(
+    stage, monkeypatch, capsys
+) -> None:
+    """A step that another one left half done: midnight's job waits for it to be finished."""
+    stage.deliver(DELIVERIES, write)
+    now = int(function.time.time())
+    other = stage.store()
+    other.lead("other", now)
+    with monkeypatch.context() as patch:
+        patch.setattr(other, "_finish", lambda step, now: None)
+        assert process(other, other.rules, now) is not None
+    other.release()
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        stage.process()
+
+    moment = function.time.time
+    monkeypatch.setattr(function, "time", SimpleNamespace(time=moment, sleep=sleep))
+    assert stage.job("points-recalc")["block"] == 30
+    assert pauses == [function.PAUSE]
+    assert "change faster than they can be read" in capsys.readouterr().out
 
 
 def test_records_that_a_later_one_covers_are_not_counted_twice(stage, clock) -> None:

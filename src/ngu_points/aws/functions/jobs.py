@@ -15,6 +15,14 @@ from ngu_points.aws import jobs, metrics, wiring
 from ngu_points.aws.environment import Environment
 from ngu_points.aws.functions.telemetry import logger, publish
 from ngu_points.config import rules_of
+from ngu_points.errors import TransientError
+from ngu_points.pipeline.schedule import JOBS
+
+RARE = frozenset(job.name for job in JOBS if job.every >= 3_600)
+"""Jobs for whose next moment nobody should wait if one comes to nothing."""
+PAUSE = 60.0
+"""Seconds until a rare job is tried again: by then the schedule has made `process` run."""
+TIME_FOR_ONE = 300.0
 
 
 def handler(payload: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -27,13 +35,25 @@ def handler(payload: Mapping[str, Any], context: Any) -> dict[str, Any]:
         archive = wiring.archive(env, store) if env.archive else None
         owner = f"{context.function_name}#{context.aws_request_id}#{store.dynamo.nonce()}"
         on = jobs.Deployment(store, archive, partial(publish, env), owner)
-        result = jobs.run(name, on, now)
+        result = _patiently(name, on, context, log)
     except Exception:
         publish(env, {metrics.JOB_FAILURES: 1})
         log.exception("job failed", extra={"fields": {"job": name}})
         raise
     log.info("job done", extra={"fields": {"job": name, **result}})
     return result
+
+
+def _patiently(name: str, on: jobs.Deployment, context: Any, log: Logger) -> dict[str, Any]:
+    """Run a job; a rare one again and again while something is in the way that will pass."""
+    while True:
+        try:
+            return jobs.run(name, on, int(time.time()))
+        except TransientError as error:
+            if name not in RARE or context.get_remaining_time_in_millis() / 1000 < TIME_FOR_ONE:
+                raise
+            log.warning("job tried again", extra={"fields": {"job": name, "why": str(error)}})
+            time.sleep(PAUSE)
 
 
 @cache
