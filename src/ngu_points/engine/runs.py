@@ -400,8 +400,9 @@ def _closed(walked: Walk, moves: Moves) -> Intervals:
 def _by_event(event: I64, rows: I64) -> I64:
     """Rows by event, and those of one event as they were (one sort of integers)."""
     bits = len(rows).bit_length()
-    key = np.sort((event[rows] << bits) | np.arange(len(rows)))
-    return rows[key & ((1 << bits) - 1)]
+    key: I64 = np.sort((event[rows] << bits) | np.arange(len(rows)))
+    ordered: I64 = rows[key & ((1 << bits) - 1)]
+    return ordered
 
 
 def _contradictions(walked: Walk) -> Anomalies:
