@@ -345,6 +345,7 @@ class Store:
                         f"undone; `ngu rewind {block}` folds it again from the archive"
                     )
                 restored(self, found[0], position.block)
+                self.revise()
             return self.position()
 
     def sealed(self, covered: Covered, name: str) -> None:
