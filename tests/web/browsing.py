@@ -160,7 +160,7 @@ def site(folder: Path, blocks: int = 60) -> Iterator[Site]:
     """A dashboard over a chain with two and a half days of traffic."""
     with chain() as growing:
         growing.grow(blocks)
-        running = Site(growing, folder, _free_port())
+        running = Site(growing, folder, free_port())
         try:
             running.start()
             yield running
@@ -168,7 +168,8 @@ def site(folder: Path, blocks: int = 60) -> Iterator[Site]:
             running.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
