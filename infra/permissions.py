@@ -83,7 +83,7 @@ PROCESS = May(
         STAKING_EVENTS: "get update delete",
         f"{BATCH_EVENTS}/{TYPE_BLOCK}": "query",
         f"{STAKING_EVENTS}/{TYPE_BLOCK}": "query",
-        TOKENS: "query put",
+        TOKENS: "query scan put",
         POINTS: "many scan put",
         FEAST_POOL: "put",
         COVERAGE: "query",

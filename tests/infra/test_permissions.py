@@ -37,6 +37,7 @@ ROLES = {
 EVENTS = [
     event("BatchMint", 1, 0, "", ALICE, 1, 9),
     event("BatchMint", 1, 1, "", BOB, 20, 3),
+    event("BatchMint", 1, 2, "", BOB, 2**200, 2**100),  # over more ids than are looked for
     event("Stake", 2, 0, ALICE, "", 2),
     event("BatchTransfer", 26, 0, BOB, CAROL, 21),
 ]
