@@ -271,11 +271,16 @@ def running(deployment: Deployment) -> Iterator[Running]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ("monitor", "--state", str(deployment.folder), "--port", str(port))
+    words = ("monitor", "--state", str(deployment.folder), "--port", str(port), "--json")
     process = subprocess.Popen(
-        [*COMMAND, *words], env=KEPT | deployment.variables, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *words],
+        env=KEPT | deployment.variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     made = Running(process, port)
+    assert process.stdout
     assert process.stderr
     reader = threading.Thread(target=made.lines.extend, args=(process.stderr,))
     reader.start()
@@ -286,6 +291,7 @@ def running(deployment: Deployment) -> Iterator[Running]:
         process.wait()
         reader.join()
         process.stderr.close()
+        process.stdout.close()
 
 
 def figure(monitor: Running, name: str) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aws.monitored import Deployment, arrived, followed, sent_through
-from cli.program import busy_chain
+from cli.program import busy_chain, ngu
 from ngu_points.aws import items
 from ngu_points.aws.monitor import Monitor
 from ngu_points.aws.monitor_fork import ForkedBelow, judged
@@ -93,6 +93,12 @@ def test_a_fork_below_what_was_sent_stops_it(make: Make, chain: SimNode) -> None
         assert arrived(deployment).records == before
         assert messages() == [str(error.value)]
         assert published(deployment, "Forks") == [1]
+        del deployment.variables["ERROR_SNS_TOPIC"]
+        words = ("monitor", "--state", deployment.folder, "--port", 0, "--json")
+        ended = ngu(*words, env=deployment.variables)
+        assert ended.code == 3
+        assert ended.complaint == f"ngu: {error.value}"
+        assert ended.json == {"error": str(error.value), "exit": 3}
 
 
 async def stored(deployment: Deployment) -> None:

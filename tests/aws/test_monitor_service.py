@@ -85,9 +85,12 @@ def test_it_stops_in_order(make: Make, chain: SimNode) -> None:
             monitor.process.send_signal(signal.SIGTERM)
             gate.set()
             assert monitor.process.wait(60) == 0
+            assert monitor.process.stdout
+            summary = json.loads(monitor.process.stdout.read())
         position = deployment.position()
         assert position
         everything(deployment, position.block)
+        assert summary == {"block": position.block, "unsent": 0}
         stopped = json.loads(monitor.lines[-1])
         assert (stopped["event"], stopped["unsent"]) == ("stopped", 0)
 
