@@ -195,6 +195,24 @@ def test_what_needs_the_chain_here_is_refused(stage: Stage) -> None:
         assert (ended.code, "ngu monitor" in ended.complaint) == (2, True)
 
 
+def test_a_lost_branch_that_comes_late_is_taken_out_again(stage: Stage) -> None:
+    """After a rewind the streams still bring the other branch: it waits, a replay drops it."""
+    lost = stage.read(11, 15)
+    assert stage.ngu("rewind", 10).code == 0
+    hashes = lost.events.block_hash ^ np.uint8(1), lost.events.tx_hash ^ np.uint8(1)
+    events = replace(lost.events, block_hash=hashes[0], tx_hash=hashes[1])
+    other = announce(replace(lost, events=events), 3)
+    stage.store.put(other, int(time.time()), processed=False)
+    stage.sequence = position(stage)["sequence"]
+    stage.send(11, LAST, int(time.time()))
+    stage.process(int(time.time()))
+    assert stage.store.position().block == 10
+    ended = stage.ngu("replay", 11, LAST, "--json")
+    assert (ended.code, ended.json["to"]) == (0, LAST), ended.err
+    assert stage.ngu("fingerprint").out.strip() == right(stage)
+    assert stage.ngu("export", "events").out == stage.beside("export", "events").out
+
+
 def test_tables_that_were_lost_are_made_from_the_archive(stage: Stage) -> None:
     """All rows are gone, the bucket is there: a rebuild, and the monitor goes on from its end."""
     was = position(stage)["sequence"]
