@@ -11,11 +11,11 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_lambda as lambda_
 
 from infra import watched
-from infra.data import Data
 from infra.permissions import EVENT_TABLES
 from infra.roles import Arns
 from infra.schedules import MISSED
 from infra.settings import Settings
+from infra.stores import Data
 from infra.watched import FIVE_MINUTES, HOUR, Watched
 from ngu_points.aws import metrics
 
@@ -74,6 +74,7 @@ def watches(settings: Settings) -> Iterator[Watch]:
     seen = Watched(settings)
     for stream, table in EVENT_TABLES.items():
         yield from _of_a_stream(seen, stream, table)
+        yield from _of_records(seen, stream)
     for place in watched.places():
         yield from _of_a_table(seen, place)
     yield from _of_processing(seen)
@@ -82,37 +83,13 @@ def watches(settings: Settings) -> Iterator[Watch]:
 
 
 def _of_a_stream(seen: Watched, stream: str, table: str) -> Iterator[Watch]:
+    """What Firehose says of a stream."""
     yield Watch(
         f"delivery-delay-{stream}",
         CRITICAL,
         f"The oldest record in the {stream} stream waits for more than 15 minutes.",
         seen.firehose(table, "DeliveryToHttpEndpoint.DataFreshness", "Maximum"),
         DELIVERY_DELAY,
-    )
-    failed = {
-        "failed": seen.ours(metrics.FAILED, "Sum", FIVE_MINUTES, stream),
-        "aside": seen.ours(metrics.QUARANTINED, "Sum", FIVE_MINUTES, stream),
-    }
-    good = {
-        "new": seen.ours(metrics.DELIVERED, "Sum", FIVE_MINUTES, stream),
-        "known": seen.ours(metrics.DUPLICATES, "Sum", FIVE_MINUTES, stream),
-    }
-    yield Watch(
-        f"failed-records-{stream}",
-        CRITICAL,
-        f"More than 1% of the {stream} stream's records were not stored at the first attempt.",
-        watched.percent(failed, good, f"failed % {stream}"),
-        FAILED_RECORDS,
-    )
-    yield Watch(
-        f"buffer-{stream}",
-        WARNING,
-        f"Deliveries of the {stream} stream fill over 80% of its buffer (our substitute: AWS has"
-        " no such metric). Raise bufferMb.",
-        seen.ours(metrics.BUFFER, "Average", FIVE_MINUTES, stream),
-        FULL,
-        last=3,
-        of=3,
     )
     used = {
         "bytes": seen.firehose(table, "IncomingBytes", "Sum"),
@@ -140,6 +117,35 @@ def _of_a_stream(seen: Watched, stream: str, table: str) -> Iterator[Watch]:
         1,
         last=2,
         of=2,
+    )
+
+
+def _of_records(seen: Watched, stream: str) -> Iterator[Watch]:
+    """What the persist function says of a stream."""
+    failed = {
+        "failed": seen.ours(metrics.FAILED, "Sum", FIVE_MINUTES, stream),
+        "aside": seen.ours(metrics.QUARANTINED, "Sum", FIVE_MINUTES, stream),
+    }
+    good = {
+        "new": seen.ours(metrics.DELIVERED, "Sum", FIVE_MINUTES, stream),
+        "known": seen.ours(metrics.DUPLICATES, "Sum", FIVE_MINUTES, stream),
+    }
+    yield Watch(
+        f"failed-records-{stream}",
+        CRITICAL,
+        f"More than 1% of the {stream} stream's records were not stored at the first attempt.",
+        watched.percent(failed, good, f"failed % {stream}"),
+        FAILED_RECORDS,
+    )
+    yield Watch(
+        f"buffer-{stream}",
+        WARNING,
+        f"Deliveries of the {stream} stream fill over 80% of its buffer (our substitute: AWS has"
+        " no such metric). Raise bufferMb.",
+        seen.ours(metrics.BUFFER, "Average", FIVE_MINUTES, stream),
+        FULL,
+        last=3,
+        of=3,
     )
     yield Watch(
         f"quarantine-{stream}",

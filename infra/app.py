@@ -10,7 +10,6 @@ from aws_cdk import aws_lambda as lambda_
 from infra.acknowledged import acknowledge, checked
 from infra.alarms import alarms
 from infra.dashboard import dashboard
-from infra.data import data
 from infra.functions import functions
 from infra.host import host
 from infra.network import network
@@ -18,6 +17,7 @@ from infra.package import BUILD, FUNCTIONS, MONITOR, packaged
 from infra.roles import Arns
 from infra.schedules import schedules
 from infra.settings import STAGES, Settings, settings
+from infra.stores import data
 from infra.streams import streams
 
 NOT_PACKAGED = "what is to run is not packaged, or of older sources: run `make package` first"

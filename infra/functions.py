@@ -13,11 +13,11 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 
 from infra import permissions
-from infra.data import Data, bucket_name
 from infra.package import SOURCE
 from infra.permissions import May
 from infra.roles import Arns, Outside, policy
 from infra.settings import Settings
+from infra.stores import Data, bucket_name
 from ngu_points.aws.tables import BATCH_EVENTS, STAKING_EVENTS
 from ngu_points.engine.coverage import STREAMS
 

@@ -13,12 +13,12 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as assets
 
 from infra import permissions
-from infra.data import Data
 from infra.functions import environment, outside, retention
 from infra.network import Network
 from infra.package import HOST
 from infra.roles import Arns, policy
 from infra.settings import Settings
+from infra.stores import Data
 
 INSTANCE = "t4g.small"
 DISK = 16  # GB, for the outbox

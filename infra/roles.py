@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from aws_cdk import Aws, Stack
 from aws_cdk import aws_iam as iam
 
-from infra.data import bucket_name
 from infra.permissions import TABLE_ACTIONS, May
 from infra.settings import Settings
+from infra.stores import bucket_name
 from ngu_points.aws.tables import KEYS
 
 

@@ -13,11 +13,11 @@ from aws_cdk import aws_kinesisfirehose as firehose
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 
-from infra.data import Data
 from infra.functions import retention
 from infra.permissions import EVENT_TABLES
 from infra.roles import Arns
 from infra.settings import Settings
+from infra.stores import Data
 from ngu_points.aws.saved import BACKUP, FAILED
 
 RETRIED = 3_600  # seconds; then it lies under failed/

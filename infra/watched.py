@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from infra.data import LEFT_METRIC, bucket_name
 from infra.settings import Settings
+from infra.stores import LEFT_METRIC, bucket_name
 from ngu_points.aws.metrics import NAMESPACE, SERVICE, STAGE, Metric
 from ngu_points.aws.tables import TABLES
 
