@@ -78,6 +78,8 @@ class Way:
     put_records: int = 0
     put_bytes: int = 0
     seconds: Counter[str] = field(default_factory=Counter)  # real ones, of the pure parts
+    sent: dict[bytes, float] = field(default_factory=dict)  # when each record was put
+    written: list[float] = field(default_factory=list)  # seconds from there to its row
 
     def __post_init__(self) -> None:
         self.origin = Origin("prod", CHAIN, (CONTRACT,))
@@ -97,6 +99,7 @@ class Way:
     def put(self, name: str, lines: Sequence[bytes], rounded: int) -> None:
         """Records as the monitor puts them; each is billed as a multiple of `rounded` bytes."""
         for line in lines:
+            self.sent[line] = self.clock.now
             self.streams[name].put(line)
             self.put_bytes += -(-len(line) // rounded) * rounded
         self.put_records += len(lines)
@@ -115,6 +118,18 @@ class Way:
         while step := process(self.store, self.rules, self.now, STEP):
             events += len(step.events)
         return events
+
+    def bound(self, writes: int) -> None:
+        """Give the event tables and their indexes an on-demand maximum."""
+        maximum = {"MaxWriteRequestUnits": writes}
+        for name in EVENT_TABLES:
+            table = self.client.tables[self.dynamo.names[name]]
+            updates = [{"Update": {"IndexName": index.name, "OnDemandThroughput": maximum}}
+                       for index in table.indexes]  # fmt: skip
+            self.client.update_table(
+                TableName=table.name, OnDemandThroughput=maximum,
+                GlobalSecondaryIndexUpdates=updates,
+            )  # fmt: skip
 
     def forget(self) -> None:
         """Drop the rows of processed events before their time: expiry is free."""
@@ -158,3 +173,6 @@ class Way:
         if poison:
             raise NguError(f"load: {poison[0].reason}")
         persist(self.store, found, self.now)
+        self.written += [
+            self.clock.now - self.sent.pop(line) for line in batch if line in self.sent
+        ]

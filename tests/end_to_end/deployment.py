@@ -157,7 +157,7 @@ class Deployment:
                 self.jobs[name] = self.jobs.get(name, 0) + 1
 
     def lives(self, call: Callable[[], Any], calls: int | None = None) -> bool:
-        """Make a call that dies at some call to DynamoDB, a random one now and then; if it lived."""
+        """Make a call that may die at some call to DynamoDB; whether it lived."""
         client = self.stage.dynamo
         if self.rng.random() < self.deaths:
             calls = calls or self.rng.randrange(1, 120)
