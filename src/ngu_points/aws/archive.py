@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +21,7 @@ from ngu_points.aws.store import Store
 from ngu_points.aws.tables import COVERAGE, META
 from ngu_points.aws.trouble import code_of, naming
 from ngu_points.engine.coverage import STREAMS, Coverage, Covered, digest, of_stream
-from ngu_points.engine.events import Bool, Events, blobs, concat, ids
+from ngu_points.engine.events import Bool, Events, blobs, ids
 from ngu_points.engine.rules import DAY
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.segments import (
@@ -30,6 +29,7 @@ from ngu_points.pipeline.segments import (
     Segment,
     decoded,
     encoded,
+    joined,
     remedy,
     segment_name,
 )
@@ -248,18 +248,6 @@ class Archive:
         name = self.write(covered)
         segment = Segment(covered.from_block, covered.to_block, len(covered.events), name)
         self.store.sealed(segment, now)
-
-
-def joined(one: Covered, two: Covered) -> Covered:
-    """Two ranges, the second right behind the first, as one."""
-    assert two.from_block == one.to_block + 1, "the ranges adjoin"
-    return replace(
-        two,
-        from_block=one.from_block,
-        parent_hash=one.parent_hash,
-        events=concat([one.events, two.events]),
-        rejected=(*one.rejected, *two.rejected),
-    )
 
 
 def _in_force(records: list[Coverage], start: int) -> Iterator[Coverage]:

@@ -25,7 +25,7 @@ from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.pack import pack, unpack
 from ngu_points.pipeline.query import View, refold
-from ngu_points.pipeline.segments import Segment
+from ngu_points.pipeline.segments import Segment, joined
 
 log = logging.getLogger("ngu")
 LATEST = 2**62
@@ -295,18 +295,6 @@ def _known(covered: Covered) -> list[Position]:
     if not blocks or blocks[-1] != covered.to_block:
         known.append(Position(covered.to_block, covered.last_hash, covered.timestamp))
     return known[::-1]
-
-
-def joined(one: Covered, two: Covered) -> Covered:
-    """Two ranges, the second right behind the first, as one."""
-    assert two.from_block == one.to_block + 1, "the ranges adjoin"
-    return replace(
-        two,
-        from_block=one.from_block,
-        parent_hash=one.parent_hash,
-        events=concat([one.events, two.events]),
-        rejected=(*one.rejected, *two.rejected),
-    )
 
 
 def beyond(covered: Covered, block: int) -> Covered:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from ngu_points.engine.coverage import Covered
-from ngu_points.engine.events import I64, U8, Events, Rejected
+from ngu_points.engine.events import I64, U8, Events, Rejected, concat
 from ngu_points.engine.numbers import distinct
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.pack import pack, unpack
@@ -52,6 +52,18 @@ def named(name: str) -> tuple[int, int, int]:
     """First block, last block and revision, from a segment's name."""
     first, last, revision = [*name.removesuffix(".npz").split("-"), "0"][:3]
     return int(first), int(last), int(revision)
+
+
+def joined(one: Covered, two: Covered) -> Covered:
+    """Two ranges, the second right behind the first, as one."""
+    assert two.from_block == one.to_block + 1, "the ranges adjoin"
+    return replace(
+        two,
+        from_block=one.from_block,
+        parent_hash=one.parent_hash,
+        events=concat([one.events, two.events]),
+        rejected=(*one.rejected, *two.rejected),
+    )
 
 
 def encoded(covered: Covered, identity: Identity) -> bytes:
