@@ -28,7 +28,7 @@ STARTING = {"_distutils_hack", "typing_extensions"}
 """What the interpreter and the packages above bring along."""
 
 
-@pytest.mark.parametrize("name", ["persist", "process", "jobs"])
+@pytest.mark.parametrize("name", ["persist", "process", "jobs", "scale"])
 def test_a_function_starts_without_boto3_and_without_what_is_not_shipped(name: str) -> None:
     """Imported where boto3 and all HTTP, terminal and Parquet packages are absent."""
     module = f"ngu_points.aws.functions.{name}"
