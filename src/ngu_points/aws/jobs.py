@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ngu_points.aws import health, metrics
+from ngu_points.aws import health, metrics, repairs
+from ngu_points.aws import lease as leases
 from ngu_points.aws.archive import Archive
 from ngu_points.aws.gaps import DERIVED, NO_FILE, NO_SEGMENT, Gap, bring_up_to_date
 from ngu_points.aws.items import Row
@@ -144,7 +145,12 @@ def heartbeat(on: Deployment, now: int) -> dict[str, Any]:
 
 
 def tidy(on: Deployment, now: int) -> dict[str, Any]:
-    """Forget what can no more be taken back, archive it, drop what was replaced."""
+    """Forget what can no more be taken back, archive it, drop what was replaced.
+
+    Not while somebody repairs: a repair goes by the archive as it found it.
+    """
+    if leases.repairing(on.store.dynamo, now) or repairs.unfinished(on.store.dynamo):
+        return {"waitsFor": "a repair"}
     done: dict[str, Any] = {"steps": on.store.prune(now)}
     if on.archive is not None:
         done["archivedThrough"] = on.archive.seal(now, SEGMENTS_AT_ONCE)

@@ -43,18 +43,27 @@ class Lease:
         return Where("attribute_not_exists(#fence) OR #fence <= :fence", {"fence": self.fence})
 
 
-def acquire(dynamo: Dynamo, owner: str, now: int) -> Lease:
-    """Take the lease; TransientError while another holds it. `now` is seconds of wall clock."""
+def acquire(dynamo: Dynamo, owner: str, now: int, *, repair: bool = False) -> Lease:
+    """Take the lease; TransientError while another holds it. `now` is seconds of wall clock.
+
+    `repair` is told to whoever asks for it, see `repairing`.
+    """
     held = dynamo.get(META, KEY)
     if held and held["owner"] != owner and held["expires"] > now:
         raise _held(held["owner"])
     fence = held["fence"] + 1 if held else 1
-    row = {**KEY, "owner": owner, "fence": fence, "expires": now + SECONDS}
+    row = {**KEY, "owner": owner, "fence": fence, "expires": now + SECONDS, "repair": repair}
     same = Where("#fence = :was", {"was": fence - 1})
     fresh = Where("attribute_not_exists(#key)", {})
     if not dynamo.put(META, row, same if held else fresh):
         raise _held("another process")
     return Lease(owner, fence, now, time.monotonic())
+
+
+def repairing(dynamo: Dynamo, now: int) -> bool:
+    """Whether somebody has the lease in order to repair: then the archive is not to change."""
+    held = dynamo.get(META, KEY)
+    return bool(held and held.get("repair") and held["expires"] > now)
 
 
 def renew(dynamo: Dynamo, lease: Lease, now: int) -> None:

@@ -147,14 +147,14 @@ class Store:
 
         What cannot be finished is for the repair to put right.
         """
-        self._take(owner, now)
+        self._take(owner, now, repair=True)
         try:
             self._recover(now)
         except StoreError as error:
             log.warning("not finished", extra={"fields": {"why": str(error)}})
 
-    def _take(self, owner: str, now: int) -> None:
-        self._lease = leases.acquire(self.dynamo, owner, now)
+    def _take(self, owner: str, now: int, *, repair: bool = False) -> None:
+        self._lease = leases.acquire(self.dynamo, owner, now, repair=repair)
         self._ready.clear()
         self._last = None
 

@@ -16,7 +16,7 @@ from ngu_points.chain.rpc import Endpoint
 from ngu_points.cli.backup import from_archive
 from ngu_points.cli.options import Given, shared
 from ngu_points.cli.progress import counted
-from ngu_points.cli.stores import Opened, beside, reading, repairing, writing
+from ngu_points.cli.stores import Opened, beside, copy_of, reading, repairing, writing
 from ngu_points.config import contract_of, finality_of
 from ngu_points.embedded import certify as certifying
 from ngu_points.embedded import jobs, repair
@@ -62,7 +62,9 @@ RECEIPTS = click.option(
 @click.command()
 @shared
 def gaps(given: Given) -> int:
-    """What is missing, why, and since when: blocks, events, archive files.
+    """What is missing, why, and since when.
+
+    Blocks, events, archive files.
 
     Exit code 3 if anything is. `ngu replay FROM TO` brings it back.
     """
@@ -105,9 +107,9 @@ def replay(
     dry: bool,
     **backup: Any,
 ) -> int:
-    """Read blocks FROM to TO from the chain again; find and repair what was missing or wrong.
+    """Read blocks again; find and repair what was wrong.
 
-    Every block is compared with its header, its receipts or other endpoints; what differs is
+    Every block from FROM to TO is compared with its header, its receipts or other endpoints; what differs is
     replaced, everything behind it is folded again, and the gap, backlog and delay figures are
     published. Name a second --rpc: a node does not notice what it leaves out itself.
 
@@ -202,9 +204,9 @@ def _print_verdicts(report: dict[str, Any]) -> None:
               help="Default: certificates/FROM-TO.json in the archive.")  # fmt: skip
 @shared
 def certify(given: Given, first: int, last: int, receipts: int | None, output: Path | None) -> int:
-    """Prove that no event of blocks FROM to TO is missing, and write a certificate.
+    """Prove that blocks FROM to TO lack no event.
 
-    Headers are linked by recomputed hashes; where the bloom excludes the contract, nothing was
+    Writes a certificate. Headers are linked by recomputed hashes; where the bloom excludes the contract, nothing was
     logged; elsewhere the receipts must have the header's root. May run beside `ngu run`.
 
     Exit code 3: blocks differ (repair them with `ngu replay`), or could not be proven.
@@ -273,7 +275,7 @@ def _note(
 @DRY
 @shared
 def drain(given: Given, dry: bool) -> int:
-    """Clear a backlog: process everything that is covered, in larger steps than usual, in order.
+    """Clear a backlog in large steps, in order.
 
     Limits are raised and put back, order is checked at every step, and in the end the gap,
     backlog and delay figures are published. Reads nothing from the chain.
@@ -281,7 +283,7 @@ def drain(given: Given, dry: bool) -> int:
     Exit code 3: something is left that cannot be processed yet (see `ngu gaps`).
     """
     if given.deployment:
-        report = deployed.drain(given.deployment, dry=dry)
+        report = deployed.drain(given.deployment, copy_of(given), dry=dry)
     else:
         with writing(given) as history:
             if not history.store.coverage(-1):
@@ -326,7 +328,9 @@ def _drain(history: History, dry: bool) -> dict[str, Any]:
 @DRY
 @shared
 def rewind(given: Given, block: int, dry: bool) -> int:
-    """Go back to the last range end at or below BLOCK; the next sync reads the chain again.
+    """Go back to a block; the next sync reads on from there.
+
+    To the last range end at or below BLOCK.
 
     For a fork below the undo window, or events that should be read anew.
     """
@@ -358,7 +362,9 @@ def _rewind(given: Given, block: int, *, dry: bool) -> dict[str, Any]:
 @DRY
 @shared
 def rebuild(given: Given, dry: bool) -> int:
-    """Fold every event again from the archive, under the rules of the configuration.
+    """Fold every event again from the archive.
+
+    Under the rules of the configuration.
 
     Needed after weights, tiers, exclusions, season borders, staking or the feast have changed;
     otherwise the fingerprint afterwards must be the one before (exit code 3 if it is not). Where
@@ -401,7 +407,9 @@ def _rebuild(given: Given, *, dry: bool) -> dict[str, Any]:
 @DRY
 @shared
 def dead_letters(given: Given, identifier: str | None, retry: bool, dry: bool) -> int:
-    """Logs of configured events that cannot be events, each with its reason; or one of them, whole.
+    """Logs that cannot be events, each with its reason.
+
+    Or one of them, whole.
 
     Exit code 3 if there are any.
     """
@@ -451,7 +459,10 @@ def _print_letters(found: list[dict[str, Any]], result: dict[str, Any], *, whole
 @click.command()
 @shared
 def retractions(given: Given) -> int:
-    """Points that were shown and taken back, by forks and repairs; corrected feast days."""
+    """Points that were shown and taken back; corrected days.
+
+    Forks and repairs do that.
+    """
     with reading(given) as opened_:
         found = [r.shown_as() for r in listed(opened_.history)]
         days = opened_.store.feasts.corrections()

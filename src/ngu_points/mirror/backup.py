@@ -58,7 +58,7 @@ def into_tables(on: Deployment, objects: Objects, seen: Seen, *, dry: bool) -> d
     if not on.store.chain_id:
         first = _first(on.config, objects, Origin(stage, chain_id, contract.addresses))
         on.store.identify(chain_id, "0x" + contract.token.hex(), contract.kind, first)
-    place = Tables(on.store, on.archive, owner())
+    place = Tables(on.store, on.archive, f"{owner()}, from a backup")
     report = _replayed(place, objects, Origin(stage, chain_id, contract.addresses), seen, dry=dry)
     if not dry:
         report["metrics"] = publish(on, int(time.time()))

@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from ngu_points.aws import events, items, state, strays
+from ngu_points.aws import events, items, state
 from ngu_points.aws.dynamo import Where
 from ngu_points.aws.items import Row
 from ngu_points.aws.store import FROZEN_KEY
 from ngu_points.aws.tables import DEAD_LETTERS, FEAST_POOL, META
 from ngu_points.config import contract_of
-from ngu_points.embedded import queue
 from ngu_points.embedded.archive import segment_files
 from ngu_points.embedded.database import archive_of
 from ngu_points.embedded.history import History
@@ -99,9 +98,8 @@ def copy(on: Deployment, path: Path, *, led: bool, strict: bool) -> None:
         return
     local = Store.open(path, on.store.rules, write=True)
     try:
-        history = History(local)
         segments = on.store.segments()
-        _fetch_segments(on, history.folder, segments, strict=strict)
+        _fetch_segments(on, local, segments, strict=strict)
         with local.commit():
             _note_meta(on, local, tables, segments)
             _events(on, local, int(tables.at["block"]), strict=strict)
@@ -148,10 +146,12 @@ def _folded(history: History, start: State, position: Position) -> str:
 
 
 def _fetch_segments(
-    on: Deployment, folder: Path, segments: Sequence[Segment], *, strict: bool
+    on: Deployment, local: Store, segments: Sequence[Segment], *, strict: bool
 ) -> None:
+    """Bring over the files that the copy does not have, or that it did not get from the bucket."""
+    folder, known = local.archive, {segment.name for segment in local.segments()}
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [s.name for s in segments if not (folder / s.name).exists()]
+    missing = [s.name for s in segments if s.name not in known or not (folder / s.name).exists()]
     if missing:
         log.info("copying the archive", extra={"fields": {"files": len(missing)}})
     for name in missing:
@@ -181,7 +181,7 @@ def _recover_files(on: Deployment, path: Path, *, led: bool) -> None:
     files = [Segment(*named(name)[:2], 0, name) for name in names]
     local = Store.open(path, on.store.rules, write=True)
     try:
-        _fetch_segments(on, local.archive, files, strict=False)
+        _fetch_segments(on, local, files, strict=False)
         with local.commit():
             for key, value in (("copy", True), ("files", names), ("sequence", _last_sequence(on))):
                 local.set_meta(key, value)
@@ -324,27 +324,16 @@ def _letters(on: Deployment, local: Store) -> None:
 
 
 def letter_of(row: Row) -> Rejected:
-    """A dead letter; of one that nothing announced the reason is in the words of this store."""
+    """A dead letter; one that nothing announced is of the stream that it came on."""
     letter = items.letter_of(row)
-    if letter.stream != events.ASIDE:
-        return letter
-    reason = row["reason"].replace(strays.UNANNOUNCED, queue.UNANNOUNCED)
-    return Rejected(
-        letter.block, letter.log_index, letter.tx_index, letter.timestamp, letter.tx_hash,
-        letter.block_hash, letter.contract, row["of"], reason, letter.raw,
-    )  # fmt: skip
+    return replace(letter, stream=row["of"]) if letter.stream == events.ASIDE else letter
 
 
 def _gaps(on: Deployment, local: Store) -> None:
-    rows = [(g.stream, g.from_block, g.to_block, why_here(g.why), g.since) for g in on.store.gaps()]
+    rows = [(g.stream, g.from_block, g.to_block, g.why, g.since) for g in on.store.gaps()]
     local.db.execute("DELETE FROM gaps")
     local.db.executemany("INSERT OR IGNORE INTO gaps VALUES (?, ?, ?, ?, ?)", rows)
     local.set_meta("gaps", [row[:4] for row in rows])  # to know what a repair has filled
-
-
-def why_here(why: str) -> str:
-    """A gap's reason in the words of the local store."""
-    return queue.UNANNOUNCED if why == strays.UNANNOUNCED else why
 
 
 # The state --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ngu_points.aws import changes, events, gaps, items, segments, strays
+from ngu_points.aws import changes, events, gaps, items, segments
 from ngu_points.aws.changes import ANOMALY, UNCERTAIN, Step, Write
 from ngu_points.aws.dynamo import Where, key_of
 from ngu_points.aws.gaps import Gap
@@ -205,7 +205,7 @@ def _dropped_archived(scope: Scope) -> Iterator[tuple[str, str]]:
     """The events, with their streams, that a segment had and its new revision has not."""
     folder = scope.local.archive
     new = {s.from_block: s for s in scope.local.segments()}
-    for old in _segments_of(scope.base):
+    for old in segments_of(scope.base):
         mended = new.get(old.from_block)
         if mended is None or mended.name == old.name or mended.to_block != old.to_block:
             continue
@@ -254,7 +254,7 @@ def _letters(scope: Scope) -> Iterator[Write]:
 def _segments(scope: Scope) -> Iterator[Write]:
     """Files that are new here go to the bucket; the rows name what is there then."""
     archive = scope.on.archive
-    known = {segment.name for segment in _segments_of(scope.base)} | {*scope.local.meta("files")}
+    known = {segment.name for segment in segments_of(scope.base)} | {*scope.local.meta("files")}
     wanted = []
     for segment in scope.local.segments():
         name = segment.name
@@ -268,7 +268,8 @@ def _segments(scope: Scope) -> Iterator[Write]:
     yield from differing(CHANGES, there, wanted)
 
 
-def _segments_of(base: sqlite3.Connection) -> list[Segment]:
+def segments_of(base: sqlite3.Connection) -> list[Segment]:
+    """The files of the archive as the copy had it before."""
     found = base.execute("SELECT * FROM main.segments ORDER BY fromBlock")
     return [Segment(*row) for row in found]
 
@@ -295,7 +296,7 @@ def noticed(local: Store, now: int) -> Iterator[Gap]:
 
 def _gap(row: Sequence[Any], since: int) -> Gap:
     stream, first, last, why = row
-    return Gap(stream, first, last, strays.UNANNOUNCED if why == queue.UNANNOUNCED else why, since)
+    return Gap(stream, first, last, why, since)
 
 
 def _chunks(names: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:

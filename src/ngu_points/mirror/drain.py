@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 from ngu_points.aws import health, wiring
 from ngu_points.aws.limits import Bounds, Limits
 from ngu_points.aws.tables import table_name
 from ngu_points.mirror.deployment import Deployment
-from ngu_points.mirror.repair import leading, publish
+from ngu_points.mirror.repair import copying, leading, publish
 from ngu_points.mirror.status import status
 from ngu_points.pipeline.recover import drain as drained
 
 log = logging.getLogger("ngu")
 
 
-def drain(on: Deployment, *, dry: bool) -> dict[str, Any]:
-    """Process all that is covered, order looked at; limits are raised meanwhile and put back."""
+def drain(on: Deployment, path: Path, *, dry: bool) -> dict[str, Any]:
+    """Process all that is covered, order looked at; limits are raised meanwhile and put back.
+
+    `path` is that of the copy: who repairs there does not drain at the same time.
+    """
     now, began = int(time.time()), time.monotonic()
     on.check()
     report: dict[str, Any] = {"dryRun": dry, "backlogBefore": health.look(on.store, now).backlog}
     report |= {"events": 0, "steps": 0, "eventsPerStep": 0, "limits": []}
     report["alarmsBefore"] = status(on, now)["alarms"]
     if not dry:
-        _drain(on, report)
+        _drain(on, path, report)
     report["seconds"] = round(time.monotonic() - began, 3)
     if not dry:
         report["metrics"] = publish(on, int(time.time()))
@@ -34,9 +38,9 @@ def drain(on: Deployment, *, dry: bool) -> dict[str, Any]:
     return report | {"alarms": status(on, now)["alarms"], "fingerprint": on.store.fingerprint()}
 
 
-def _drain(on: Deployment, report: dict[str, Any]) -> None:
+def _drain(on: Deployment, path: Path, report: dict[str, Any]) -> None:
     store, env = on.store, on.env
-    with leading(store) as owner:
+    with copying(path), leading(store) as owner:
         limits = Limits(
             store.dynamo,
             wiring.client("lambda", env.region),

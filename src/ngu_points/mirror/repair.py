@@ -31,7 +31,7 @@ from ngu_points.errors import NguError, StoreError, TransientError
 from ngu_points.mirror import ledger
 from ngu_points.mirror.copy import checked, copy, dropped, fingerprint_of, read_tables
 from ngu_points.mirror.deployment import Deployment
-from ngu_points.mirror.difference import Scope, rows_of, step_of
+from ngu_points.mirror.difference import Scope, rows_of, segments_of, step_of
 
 log = logging.getLogger("ngu")
 RENEWED = 30.0  # seconds between signs of life
@@ -156,6 +156,8 @@ def _way_back(on: Deployment, path: Path, why: str) -> Marker | None:
         with closing(sqlite3.connect(_base(path))) as base:
             base.execute("ATTACH ? AS now", (str(path),))
             before, _ = on.store.here(lambda _: None)
+            if set(segments_of(base)) != set(on.store.segments()):
+                raise TransientError("the archive has changed meanwhile: run the command again")
             scope = Scope(on, local, base, dict(before), now)
             plan = Plan(why, step_of(scope), rows_of(scope), _sent(scope))
         shown = local.fingerprint()
@@ -194,8 +196,8 @@ def publish(on: Deployment, now: int) -> dict[str, Any]:
 
 
 def run_job(on: Deployment, name: str, now: int) -> dict[str, Any]:
-    """Run a job of the schedule from here, under the same lease as repairs."""
-    return jobs.run(name, Jobs(on.store, on.archive, lambda _: None, owner()), now)
+    """Run a job of the schedule from here."""
+    return jobs.run(name, Jobs(on.store, on.archive, lambda _: None, f"{owner()}, {name}"), now)
 
 
 def owner() -> str:
