@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 
 from ngu_points import __version__
-from ngu_points.cli import analysis, look, monitor, recover, top, verify, work
+from ngu_points.cli import analysis, look, monitor, recover, snapshot, top, verify, work
 from ngu_points.errors import NguError, UsageError, one_line
 from ngu_points.logs import configure_logging
 
@@ -46,6 +46,7 @@ def cli() -> None:
 for command in (
     *work.COMMANDS,
     *look.COMMANDS,
+    *snapshot.COMMANDS,
     *analysis.COMMANDS,
     *top.COMMANDS,
     *verify.COMMANDS,

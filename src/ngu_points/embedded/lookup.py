@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
-from ngu_points.embedded.archive import read_segment
 from ngu_points.embedded.history import History
 from ngu_points.embedded.store import Store
+from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import Bool, Events, concat, empty, ids
 from ngu_points.engine.state import among
 from ngu_points.errors import TransientError
@@ -17,18 +18,23 @@ from ngu_points.web.interfaces import Found, Looked
 
 SCANNED = 500_000
 """Events that one question looks through at most; the next page goes on behind them."""
+FEW = 256
+"""Blocks of the event tables that are looked at first."""
 EXPLAINED = 2_000_000
 """Events on one wallet's tokens that are folded for an explanation at most."""
 
 
-def find(history: History, looked: Looked) -> Found:
+Read = Callable[[Path], Covered]
+"""Reads a segment, or has it at hand: `archive.read_segment`."""
+
+
+def find(history: History, looked: Looked, read: Read) -> Found:
     """The latest events that are looked for."""
     store, found, scanned, missing = history.store, [], 0, looked.limit
     top = min(looked.to_block, looked.before[0])
     lowest = min(top + 1, store.position().block + 1)
-    for first, events in _newest_first(history, looked.from_block, top):
-        events = events.take(_wanted(events, looked))
-        page = events.take(slice(max(len(events) - missing, 0), None))
+    for first, events in _newest_first(history, looked.from_block, top, read):
+        page = events.take(np.flatnonzero(_wanted(events, looked))[-missing:])
         found.append(page)
         missing -= len(page)
         if not missing:
@@ -45,17 +51,22 @@ def _start(store: Store) -> int:
     return int(store.meta("start_block", 0))
 
 
-def _newest_first(history: History, low: int, high: int) -> Iterator[tuple[int, Events]]:
+def _newest_first(
+    history: History, low: int, high: int, read: Read
+) -> Iterator[tuple[int, Events]]:
     """Pieces of the history from its end, each with the first block that it covers."""
     store = history.store
     archived = store.archived()
     first = max(low, archived + 1)
     last = min(high, store.position().block)
-    if first <= last:
-        yield first, store.queue.recent(first, last)
+    blocks = FEW
+    while first <= last:
+        begin = max(first, last - blocks + 1)
+        yield begin, store.queue.recent(begin, last)
+        last, blocks = begin - 1, 4 * blocks
     for segment in reversed(store.segments()):
         if segment.from_block <= high and segment.to_block >= low:
-            yield segment.from_block, read_segment(history.folder / segment.name).events
+            yield segment.from_block, read(history.folder / segment.name).events
 
 
 def _wanted(events: Events, looked: Looked) -> Bool:

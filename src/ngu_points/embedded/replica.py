@@ -26,6 +26,7 @@ from ngu_points.embedded.retractions import settled
 from ngu_points.embedded.standing import Pace, standing_of
 from ngu_points.embedded.store import Store
 from ngu_points.embedded.windows import windows, with_new
+from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import Events, Ints, blobs
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.engine.state import State
@@ -40,8 +41,8 @@ from ngu_points.web.problems import nothing_yet, unknown
 T = TypeVar("T")
 EVERY, SAMPLES = 5, 720
 """Seconds between the figures that are kept in memory, and how many are."""
-PAST, STORIES, EXPORTS = 4, 8, 2
-"""Past states and wallets' events that are kept at hand; exports at once."""
+PAST, STORIES, SEGMENTS, EXPORTS = 4, 8, 4, 2
+"""Past states, wallets' events, files of the archive that are kept at hand; exports at once."""
 LONGEST_STORY = 100_000  # events of a wallet that are kept at hand
 
 
@@ -84,6 +85,7 @@ class Replica:
         self._pace = Pace()
         self._samples: deque[tuple[int, dict[str, Any]]] = deque(maxlen=SAMPLES)
         self._past, self._stories = Recent(PAST), Recent(STORIES)
+        self._segments, self._shares = Recent(SEGMENTS), Recent(SEGMENTS)
         self._exports = threading.BoundedSemaphore(EXPORTS)
 
     @property
@@ -264,7 +266,11 @@ class Replica:
 
     def events(self, looked: Looked) -> Found:
         with self._reading() as history:
-            return lookup.find(history, looked)
+            return lookup.find(history, looked, self._segment)
+
+    def _segment(self, path: Path) -> Covered:
+        """A file of the archive, which never changes; the latest ones are kept at hand."""
+        return self._segments.get_or(path, lambda: read_segment(path), lambda _: True)
 
     def concerning(self, wallet: bytes, seen: Seen) -> Events:
         block, timestamp = seen.view.state.block, seen.view.timestamp
@@ -282,7 +288,9 @@ class Replica:
 
     def shares(self, day: int) -> list[tuple[bytes, int]]:
         with self._reading() as history:
-            return history.store.feasts.shares(day)
+            store = history.store
+            key = day, store.meta("revision", 0)
+            return self._shares.get_or(key, lambda: _largest_first(store, day), lambda _: True)
 
     def shares_of(self, wallet: bytes, before: int, limit: int) -> list[tuple[Day, int]]:
         found: list[tuple[Day, int]] = []
@@ -328,6 +336,10 @@ class Replica:
             yield from parts
         finally:
             self._exports.release()
+
+
+def _largest_first(store: Store, day: int) -> list[tuple[bytes, int]]:
+    return sorted(store.feasts.shares(day), key=lambda share: (-share[1], share[0]))
 
 
 def _time_of(history: History, block: int) -> int:

@@ -17,7 +17,7 @@ from ngu_points.pipeline.query import View
 @dataclass(frozen=True, slots=True)
 class OpenFeast:
     """`shares`: wallet, micro-points it gets if nothing changes until midnight, its weighted
-    staked seconds so far; lower address first."""
+    staked seconds so far; the largest first, then the lower address."""
 
     day: int
     pool: int
@@ -44,4 +44,5 @@ def open_feast(view: View) -> OpenFeast | None:
     if len(rows) and pool and rules.season_at((state.day + 1) * DAY - 1) is not None:
         shares = share(pool, whole[rows])
     named = zip(blobs(wallets.address[rows]), shares.tolist(), so_far[rows].tolist(), strict=True)
-    return OpenFeast(state.day, pool, staked, tuple(named))
+    ordered = sorted(named, key=lambda part: (-part[1], part[0]))
+    return OpenFeast(state.day, pool, staked, tuple(ordered))

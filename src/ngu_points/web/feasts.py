@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from ngu_points.engine.rules import DAY
 from ngu_points.pipeline.feast_today import OpenFeast, open_feast
+from ngu_points.pipeline.query import View
 from ngu_points.web import answers, questions
 from ngu_points.web.interfaces import Day, Seen, Source
 from ngu_points.web.problems import Problem
@@ -22,7 +24,7 @@ def feasts(source: Source, asked: questions.FeastsQuestion) -> answers.Feasts:
     days = source.days(before, asked.limit + 1)
     more = len(days) > asked.limit
     page = days[: asked.limit]
-    today = open_feast(seen.view)
+    today = _today(seen.view)
     return answers.Feasts(
         valid=valid_of(seen),
         next=cursor_of(page[-1].feast.day) if more else None,
@@ -35,10 +37,10 @@ def feast(source: Source, asked: questions.FeastQuestion) -> answers.Feast:
     """One day's feast and its shares, the largest first."""
     seen, number = newest(source), day_of(asked.day)
     start = 0 if asked.cursor is None else int(parts_of(asked.cursor, int)[0])
-    today = open_feast(seen.view)
+    today = _today(seen.view)
     shares: list[tuple[bytes, int, int | None]]
     if today is not None and number in (None, today.day):
-        shares = sorted(today.shares, key=lambda s: (-s[1], s[0]))
+        shares = [*today.shares]
         day: Any = _open(seen, today)
     else:
         found = [] if number is None else source.days(number + 1, 1)
@@ -48,8 +50,7 @@ def feast(source: Source, asked: questions.FeastQuestion) -> answers.Feast:
                 parameter="day", hint="/api/feasts lists the days",
             )  # fmt: skip
         day = _closed(source, found[0])
-        held = sorted(source.shares(number), key=lambda s: (-s[1], s[0]))
-        shares = [(wallet, micro, None) for wallet, micro in held]
+        shares = [(wallet, micro, None) for wallet, micro in source.shares(number)]
     end = min(start + asked.limit, len(shares))
     return answers.Feast(
         valid=valid_of(seen),
@@ -65,6 +66,12 @@ def feast(source: Source, asked: questions.FeastQuestion) -> answers.Feast:
             for rank, (wallet, micro, seconds) in enumerate(shares[start:end], start + 1)
         ],
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _today(view: View) -> OpenFeast | None:
+    """The open feast of the newest state, which many ask for."""
+    return open_feast(view)
 
 
 def _open(seen: Seen, today: OpenFeast) -> answers.OpenDay:

@@ -134,7 +134,7 @@ class Source(Protocol):
         ...
 
     def shares(self, day: int) -> list[tuple[bytes, int]]:
-        """Who got how many micro-points on a closed day."""
+        """Who got how many micro-points on a closed day, the most first, then the lower address."""
         ...
 
     def shares_of(self, wallet: bytes, before: int, limit: int) -> list[tuple[Day, int]]:

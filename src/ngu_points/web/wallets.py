@@ -104,7 +104,9 @@ def _per_day(seen: Seen, row: int | None, season: int) -> Fraction:
     if view.state.wallets.address[row].tobytes() in rules.earns_nothing:
         return Fraction(0)
     rates = facts.coefficients(rules.seasons[season], rules)
-    runs = view.state.runs.take(np.flatnonzero(view.state.runs.earner == row))
+    runs = view.state.runs
+    runs = runs.take((runs.owner == row) | (runs.staker == row))
+    runs = runs.take(runs.earner == row)
     weight = rules.weights.of(runs.first, runs.end)
     staked = runs.staker != NOBODY
     age = view.timestamp - runs.since
