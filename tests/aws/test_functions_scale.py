@@ -132,6 +132,15 @@ def test_a_delay_gives_the_processor_more_memory(stage, capsys) -> None:
     assert now(stage) == (1_000, 2_048)
 
 
+def test_a_person_can_put_everything_back(stage, capsys) -> None:
+    """Whatever raised it, and although the alarm is still on."""
+    is_now(stage, "ALARM")
+    scale.handler(payload(stage), context())
+    assert now(stage) == (2_000, 1_769)
+    assert scale.handler({"restore": True}, context())["causes"] == []
+    assert now(stage) == (1_000, 1_769)
+
+
 def test_an_alarm_about_nothing_that_can_be_raised_is_only_logged(stage, capsys) -> None:
     """No row, no change, a warning that names it."""
     result = scale.handler(payload(stage, metric="Errors"), context())

@@ -74,7 +74,7 @@ class Raised(msgspec.Struct):
 
     normal: dict[str, Settings] = msgspec.field(default_factory=dict)
     causes: dict[str, Cause] = msgspec.field(default_factory=dict)
-    version: int = 0  # of the row; 0 where there is none
+    version: str = ""  # of the row, another one with every change; empty where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,8 @@ class Limits:
             causes = change(dict(known.causes))
             if not known.version and not causes:
                 return
-            wanted = Raised(self._normal(known.normal, causes), causes, known.version + 1)
+            normal = self._normal(known.normal, causes)
+            wanted = Raised(normal, causes, self.dynamo.nonce())
             if self._save(wanted, known.version):
                 break
         self._settle(wanted)
@@ -169,7 +170,7 @@ class Limits:
                 normal[subject] = found
         return normal
 
-    def _save(self, raised: Raised, version: int) -> bool:
+    def _save(self, raised: Raised, version: str) -> bool:
         fresh = Where("attribute_not_exists(#key)", {})
         same = Where("#version = :was", {"was": version})
         row = {**KEY, "raised": msgspec.json.encode(raised).decode(), "version": raised.version}

@@ -1,6 +1,7 @@
 """Alarms raise limits, quiet puts them back.
 
-Called by an alarm (directly or through a topic) and, with anything else, by the schedule.
+Called by an alarm (directly or through a topic), by a person with `{"restore": true}`, and with
+anything else by the schedule.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def handler(payload: Mapping[str, Any], context: Any) -> dict[str, Any]:
             else:
                 log.warning("an alarm about nothing that can be raised",
                             extra={"fields": {"alarm": alarm.name}})  # fmt: skip
-        if not told:
+        if payload.get("restore"):
+            limits.restore()
+        elif not told:
             limits.tick(lambda names: states(env, names))
     except Exception:
         log.exception("limits could not be changed")
