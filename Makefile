@@ -25,7 +25,8 @@ setup: .venv/.ready
 demo: setup
 	@$(BIN)/ngu demo $(DEMO_ARGS)
 
-test: setup .venv/.infra
+test: setup
+	@$(MAKE) --no-print-directory .venv/.infra || echo "CDK cannot be installed here: tests/infra is skipped"
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --quiet --check
 	$(BIN)/mypy --no-error-summary
