@@ -143,7 +143,7 @@ def test_a_new_block_is_told_at_once_with_what_it_changed(api: Api, traffic: Tra
         first = listener.at(api.node.head.number)
         rows = api.get("/api/leaderboard", limit=10)["wallets"]
         assert first["top"] == rows
-        rich = Event(Kind.MINT, ZERO_ADDRESS, DAVE, 5 * 10**6, 10**5)
+        rich = Event(Kind.MINT, ZERO_ADDRESS, DAVE, 5 * 10**6, 10**7)
         api.node.mine([rich])
         told = listener.at(api.node.head.number)
         assert told["newEvents"] >= 1
