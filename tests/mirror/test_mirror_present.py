@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from cli.program import ngu
 from mirror.stage import Stage
+from ngu_points.aws import wiring
 
 LAST = 60
 
@@ -41,8 +46,6 @@ def test_what_is_missing_is_said_in_one_line(synced: Stage) -> None:
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, (), 1, "AWS does not answer"),
     ]
     for env, words, code, said in cases:
-        from ngu_points.aws import wiring
-
         wiring.client.cache_clear()
         ended = synced.ngu("fingerprint", *words, **env)
         assert (ended.code, said in ended.complaint) == (code, True), ended.err
@@ -60,3 +63,34 @@ def test_settings_of_a_file_go_before_the_stage(synced: Stage, tmp_path: Path) -
     file.write_text(f"{kind}service = {json.dumps(synced.env['SERVICE'])}\n")
     named = ngu("fingerprint", "--config", file, env={**synced.env, "SERVICE": "", "NODE_ENV": ""})
     assert named.out == synced.ngu("fingerprint").out
+
+
+def test_without_boto3_it_says_what_to_install(
+    synced: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS is an extra: the line names it."""
+    wiring.client.cache_clear()
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    ended = synced.ngu("status")
+    assert (ended.code, "pip install 'ngu-points[aws]'" in ended.complaint) == (2, True)
+    monkeypatch.undo()
+    wiring.client.cache_clear()
+
+
+def test_status_shows_what_cloudwatch_has_raised(
+    synced: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alarms of this service and stage, no others; exit code 3."""
+    service, client = synced.env["SERVICE"], wiring.client
+    names = [f"{service}-lag-staging", f"{service}-lag-prod"]
+    alarms = [{"AlarmName": name, "StateReason": "too slow"} for name in names]
+
+    class CloudWatch:
+        def describe_alarms(self, **_: Any) -> dict[str, Any]:
+            return {"MetricAlarms": alarms}
+
+    monkeypatch.setattr(
+        wiring, "client", lambda s, *more: CloudWatch() if s == "cloudwatch" else client(s, *more)
+    )
+    ended = synced.ngu("status", "--json")
+    assert (ended.code, ended.json["alarms"]) == (3, [f"alarm {names[0]}: too slow"])

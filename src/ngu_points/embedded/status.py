@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from ngu_points.embedded.database import in_use
 from ngu_points.embedded.repair import missing
@@ -87,14 +87,21 @@ def _alarms(store: Store, found: dict[str, Any]) -> list[str]:
              "`ngu verify`", bool(uncertain)),
             (f"`ngu run`, begun {_when(running or 0)}, ended without being stopped: start it "
              "again", running is not None and not in_use(store.path)),
-            *((why, True) for why in _other_rules(store)),
+            *((why, True) for why in other_rules(store)),
             (f"{differing} tokens differ from the contract: see `ngu verify`", bool(differing)),
         )
         if raised
     ]  # fmt: skip
 
 
-def _other_rules(store: Store) -> list[str]:
+class Folded(Protocol):
+    """A store that knows by which rules it was folded."""
+
+    def check_rules(self) -> None: ...
+
+
+def other_rules(store: Folded) -> list[str]:
+    """Why a store cannot go on under these rules, if it cannot."""
     try:
         store.check_rules()
     except StoreError as error:
