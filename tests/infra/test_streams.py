@@ -9,7 +9,7 @@ from templates import Deployment, needs_cdk
 
 needs_cdk()
 
-from infra.settings import settings  # noqa: E402
+from infra.settings import LARGEST_BUFFER, settings  # noqa: E402
 
 from ngu_points.aws.saved import BACKUP, FAILED  # noqa: E402
 
@@ -40,6 +40,7 @@ def test_the_buffer_is_the_specifications(stream: dict) -> None:
     """1 MB or 60 seconds, within what Firehose allows (1..64 MB, 0..900 s)."""
     hints = destination(stream)["BufferingHints"]
     assert hints == {"SizeInMBs": 1, "IntervalInSeconds": 60}
+    assert LARGEST_BUFFER * (1 << 20) * 4 / 3 < 6_000_000  # what a function takes in base64
     saved = destination(stream)["S3Configuration"]["BufferingHints"]
     assert 1 <= saved["SizeInMBs"] <= 128
     assert 0 <= saved["IntervalInSeconds"] <= 900
@@ -120,8 +121,8 @@ def test_deliveries_and_backups_are_logged(deployed: Deployment) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("bufferMb", "65", "1 to 64"),
-        ("bufferMb", "0", "1 to 64"),
+        ("bufferMb", "5", "1 to 4"),
+        ("bufferMb", "0", "1 to 4"),
         ("bufferSeconds", "901", "0 to 900"),
         ("bufferSeconds", "-1", "0 to 900"),
         ("contentEncoding", "ZIP", "GZIP, NONE"),

@@ -112,15 +112,15 @@ def test_data_and_network_fit_in_a_request(both: dict[str, Deployment]) -> None:
 def test_what_the_operator_chooses_arrives(tmp_path: Path) -> None:
     """Buffer, encoding, service, ports, mail address and limits; nothing reserved where told."""
     chosen = [
-        "service=moon", "bufferMb=5", "bufferSeconds=300", "contentEncoding=NONE", "reserve=false",
+        "service=moon", "bufferMb=4", "bufferSeconds=300", "contentEncoding=NONE", "reserve=false",
         "rpcPorts=443,8545", "alarmEmail=ops@example.org", "logLevel=debug", "mostWrites=20000",
     ]  # fmt: skip
     ended = synthesize(tmp_path, *chosen)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     events = (tmp_path / "moon-events-prod.template.json").read_text()
     for text in (
-        '"SizeInMBs": 5', '"IntervalInSeconds": 300', '"ContentEncoding": "NONE"',
-        '"BUFFER_BYTES": "5242880"', '"LOG_LEVEL": "debug"', '"WRITE_UNITS_MAX": "20000"',
+        '"SizeInMBs": 4', '"IntervalInSeconds": 300', '"ContentEncoding": "NONE"',
+        '"BUFFER_BYTES": "4194304"', '"LOG_LEVEL": "debug"', '"WRITE_UNITS_MAX": "20000"',
     ):  # fmt: skip
         assert text in events
     assert "ReservedConcurrentExecutions" not in events
@@ -130,9 +130,9 @@ def test_what_the_operator_chooses_arrives(tmp_path: Path) -> None:
 
 def test_a_wrong_choice_is_one_line(tmp_path: Path) -> None:
     """What is wrong and what it takes, without a traceback."""
-    ended = synthesize(tmp_path, "bufferMb=65")
+    ended = synthesize(tmp_path, "bufferMb=5")
     assert ended.returncode == 1
-    assert ended.stderr.strip() == "infra: -c bufferMb=65: it takes a whole number from 1 to 64"
+    assert ended.stderr.strip() == "infra: -c bufferMb=5: it takes a whole number from 1 to 4"
 
 
 def test_only_a_package_of_the_present_sources_counts(tmp_path: Path) -> None:
