@@ -134,7 +134,7 @@ def test_points_that_a_fork_takes_back_are_listed(tmp_path: Path) -> None:
     assert shown == "3.000000"  # three tokens for a day
     assert found[0]["why"].startswith("fork at block ")
     told = ngu("points", "0x" + CAROL.hex(), "--db", db)
-    assert "taken back  3.000000 → 0.000000: fork at block " in told.out
+    assert "taken back: 3.000000 became 0.000000: fork at block " in told.out
 
 
 def test_a_sync_after_a_fork_of_equal_height(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ngu_points.errors import UsageError
 @click.option("--location", metavar="S3", help="Where it will lie for Athena: s3://bucket/prefix.")
 @shared
 def analysis(given: Given, output: str, location: str | None) -> int:
-    """Copy the record into Parquet files by day, for DuckDB and Athena.
+    """The record as Parquet files, for DuckDB and Athena.
 
     Days that are over and final are written once; run it again to add the days since. In the
     folder lie duckdb.sql and, with --location, athena/*.sql. docs/analysis.md has the tables and

@@ -27,7 +27,9 @@ AT = "A moment: a block (12345), a unix time (@1700000000) or a time (2026-01-31
 @click.command()
 @shared
 def status(given: Given) -> int:
-    """Where the pipeline stands: position, head, lag, backlog, gaps, dead letters, alarms.
+    """Where the pipeline stands, and what is in doubt.
+
+    Position, head, lag, backlog, gaps, dead letters, proofs, endpoints, alarms.
 
     Exit code 3: something is in doubt (gaps, dead letters, contradictions).
     """
@@ -134,7 +136,7 @@ def _season(view: View, name: str | None) -> int | None:
 @click.option("-o", "--output", default="-", metavar="FILE", help="Default: standard output.")
 @shared
 def export(given: Given, table: str, form: str, when: str | None, ranges: bool, output: str) -> int:
-    """Write tokens, points, events or feasts as CSV, JSON or Parquet."""
+    """Tokens, points, events or feasts as CSV, JSON or Parquet."""
     moment = at(when)
     if given.json and output == "-":
         raise UsageError("--json goes with -o FILE: standard output cannot hold both")
@@ -150,7 +152,10 @@ def export(given: Given, table: str, form: str, when: str | None, ranges: bool, 
 @click.option("--at", "block", type=click.IntRange(0), metavar="BLOCK", help="At a block.")
 @shared
 def fingerprint(given: Given, block: int | None) -> int:
-    """One hash over the whole state: equal hashes, equal owners, seconds, points and feasts."""
+    """One hash over the whole state, now or at a block.
+
+    Equal hashes: equal owners, seconds, points and feasts.
+    """
     with asking(given, None if block is None else Moment(block)) as asked:
         value, view = _fingerprint(asked, block)
         answer = {"fingerprint": value} | asked.validity(view)

@@ -26,10 +26,11 @@ PORT = 8081
               help="Port on loopback for /health, /ready and /metrics.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def monitor(state: Path, port: int, as_json: bool) -> int:
-    """Carry confirmed events of the chain into the streams on AWS, until stopped.
+    """Carry confirmed events into the streams on AWS.
 
-    Runs on EC2. Settings, node addresses and the position lie in Parameter Store under
-    /SERVICE/NODE_ENV; those two and the names of streams and tables come from the environment.
+    Runs on EC2, until stopped. Settings, node addresses and the position lie in Parameter Store
+    under /SERVICE/NODE_ENV; those two and the names of streams and tables come from the
+    environment.
     SIGTERM ends it gracefully; killed, it goes on where it was.
 
     Exit code 3: the chain forked below what was sent; the last line says what to do.

@@ -109,9 +109,9 @@ def replay(
 ) -> int:
     """Read blocks again; find and repair what was wrong.
 
-    Every block from FROM to TO is compared with its header, its receipts or other endpoints; what differs is
-    replaced, everything behind it is folded again, and the gap, backlog and delay figures are
-    published. Name a second --rpc: a node does not notice what it leaves out itself.
+    Every block from FROM to TO is compared with its header, its receipts or other endpoints; what
+    differs is replaced, everything behind it is folded again, and the gap, backlog and delay
+    figures are published. Name a second --rpc: a node does not notice what it leaves out itself.
 
     With --from-archive no node is asked: all that was ever sent is put back from the backup in S3
     into the tables (--store dynamodb), or into a database, which may be a new one. What is there
@@ -206,8 +206,9 @@ def _print_verdicts(report: dict[str, Any]) -> None:
 def certify(given: Given, first: int, last: int, receipts: int | None, output: Path | None) -> int:
     """Prove that blocks FROM to TO lack no event.
 
-    Writes a certificate. Headers are linked by recomputed hashes; where the bloom excludes the contract, nothing was
-    logged; elsewhere the receipts must have the header's root. May run beside `ngu run`.
+    Writes a certificate. Headers are linked by recomputed hashes; where the bloom excludes the
+    contract, nothing was logged; elsewhere the receipts must have the header's root. May run
+    beside `ngu run`.
 
     Exit code 3: blocks differ (repair them with `ngu replay`), or could not be proven.
     """
@@ -330,9 +331,8 @@ def _drain(history: History, dry: bool) -> dict[str, Any]:
 def rewind(given: Given, block: int, dry: bool) -> int:
     """Go back to a block; the next sync reads on from there.
 
-    To the last range end at or below BLOCK.
-
-    For a fork below the undo window, or events that should be read anew.
+    To the last range end at or below BLOCK. For a fork below the undo window, or events that
+    should be read anew.
     """
     if dry:
         result = _rewind(beside(given, strict=False), block, dry=True)
@@ -364,10 +364,8 @@ def _rewind(given: Given, block: int, *, dry: bool) -> dict[str, Any]:
 def rebuild(given: Given, dry: bool) -> int:
     """Fold every event again from the archive.
 
-    Under the rules of the configuration.
-
-    Needed after weights, tiers, exclusions, season borders, staking or the feast have changed;
-    otherwise the fingerprint afterwards must be the one before (exit code 3 if it is not). Where
+    Under the rules of the configuration. Needed after weights, tiers, exclusions, season borders,
+    staking or the feast have changed; otherwise the fingerprint afterwards must be the one before (exit code 3 if it is not). Where
     the database is lost, the archive beside it is enough to make it anew.
     """
     if dry:
@@ -409,9 +407,7 @@ def _rebuild(given: Given, *, dry: bool) -> dict[str, Any]:
 def dead_letters(given: Given, identifier: str | None, retry: bool, dry: bool) -> int:
     """Logs that cannot be events, each with its reason.
 
-    Or one of them, whole.
-
-    Exit code 3 if there are any.
+    Or one of them, whole. Exit code 3 if there are any.
     """
     result: dict[str, Any] = {}
     if retry and dry:

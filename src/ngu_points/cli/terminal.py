@@ -180,7 +180,8 @@ def board(ranked: Sequence[dict[str, Any]], validity: dict[str, Any]) -> list[Re
             f"{row['staked']:,}",
         ]
         table.add_row(*cells)
-    return [table, _dim(f"valid at {valid(validity)}")]
+    shown = table if ranked else Text("no wallet has points")
+    return [shown, _dim(f"valid at {valid(validity)}")]
 
 
 def status(found: dict[str, Any]) -> list[RenderableType]:
@@ -206,17 +207,21 @@ def _standing(found: dict[str, Any]) -> Iterable[tuple[str, RenderableType]]:
         yield "covered", f"blocks {found['startBlock']:,} to {found['block']:,}"
         yield "archived", f"through block {found['archivedThrough']:,}"
     yield "gaps", _listed(found["gaps"])
-    yield "dead letters", f"{found['deadLetters']:,}"
+    yield "dead letters", _pointing(found["deadLetters"], "ngu dead-letters")
     if "quarantine" in found:
         yield "quarantine", f"{found['quarantine']:,}"
     yield "contradictions", f"{found['anomalies']:,} events"
     yield "uncertain", f"{found['uncertainWallets']:,} wallets"
     if "retractions" in found:
-        yield "taken back", f"{found['retractions']:,}: see `ngu retractions`"
+        yield "taken back", _pointing(found["retractions"], "ngu retractions")
         yield "certified", _listed(found["certified"])
         yield "verified", _verified(found["verified"])
     if "endpoints" in found:
         yield "endpoints", _listed([_endpoint(e) for e in found["endpoints"]])
+
+
+def _pointing(count: int, command: str) -> str:
+    return f"{count:,}: see `{command}`" if count else "none"
 
 
 def _listed(lines: Sequence[str]) -> RenderableType:

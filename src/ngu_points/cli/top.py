@@ -24,10 +24,11 @@ RATE_OVER = 30.0  # seconds that the shown rate is of
 @click.command()
 @shared
 def top(given: Given) -> int:
-    """Watch a database live: position, lag, events, staking, the feast, the leaderboard, alarms.
+    """Watch a database live, in a terminal.
 
-    Looks at what `ngu run` or `ngu sync` writes, from a terminal of its own, and changes nothing.
-    Ctrl-C ends it. With --json: one look.
+    Position, lag, events, staking, the feast, the leaderboard, alarms. Looks at what `ngu run` or
+    `ngu sync` writes, from a terminal of its own, and changes nothing. Ctrl-C ends it. With --json:
+    one look.
 
     Exit code 3: something is in doubt (see `ngu status`).
     """

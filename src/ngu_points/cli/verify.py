@@ -30,7 +30,9 @@ SAMPLE = 1000
 @click.option("--all", "every", is_flag=True, help="Ask for every living token.")
 @shared
 def verify(given: Given, sample: int | None, every: bool) -> int:
-    """Compare owners, stakers and supply with what the contract says at the same block.
+    """Compare the record with the contract's own answers.
+
+    Owners, stakers and supply, at the same block.
 
     Asks for a sample of the living tokens, which the block's hash chooses, for ids that should
     not exist, and for all tokens in doubt. Wallets marked as uncertain are cleared where all of

@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import socket
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,8 +51,8 @@ def init(file: Path, force: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"file": str(file)}))
     else:
-        click.echo(f"wrote {file}: set chain.rpc and contract.address, then `ngu sync` or "
-                   "`ngu run`")  # fmt: skip
+        click.echo(f"wrote {file}: set chain.rpc, contract.address and contract.kind, then "
+                   "`ngu sync` or `ngu run`")  # fmt: skip
 
 
 @click.command()
@@ -87,7 +88,7 @@ async def _sync(given: Given, to_block: int | None) -> int:
     seconds = time.monotonic() - started
     short = to_block is not None and summary["block"] < to_block
     if not given.json:
-        _print_summary(summary, seconds)
+        _print_summary(summary, seconds, given.config.contract.kind)
     if short:
         click.echo(
             f"ngu: block {to_block} is not reached: the chain is at {head.newest}, and "
@@ -136,7 +137,7 @@ def _summary(app: App, head: Head) -> dict[str, Any]:
     }
 
 
-def _print_summary(s: dict[str, Any], seconds: float) -> None:
+def _print_summary(s: dict[str, Any], seconds: float, kind: str) -> None:
     rate = s["eventsNow"] / seconds if seconds else 0
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(s["timestamp"]))
     click.echo(f"block {s['block']:,} ({when}){'' if s['final'] else ', not final yet'}")
@@ -147,6 +148,9 @@ def _print_summary(s: dict[str, Any], seconds: float) -> None:
         click.echo(f"  {s['anomalies']} events contradict the record, "
                    f"{s['deadLetters']} dead letters: see `ngu status`")  # fmt: skip
     click.echo(f"  fingerprint {s['fingerprint']}")
+    if not s["events"]:
+        click.echo(f"no event of kind {kind!r} in these blocks: does the contract emit others? "
+                   "--kind erc721 reads Transfer events, and needs another --db")  # fmt: skip
 
 
 @click.command()
@@ -154,10 +158,10 @@ def _print_summary(s: dict[str, Any], seconds: float) -> None:
 @NO_WEB
 @shared
 def run(given: Given, port: int | None, no_web: bool) -> int:
-    """Follow the chain until stopped: read, process, run the schedules, serve the dashboard.
+    """Follow the chain, run the schedules, serve the dashboard.
 
-    Ctrl-C or SIGTERM ends it gracefully; after a crash it goes on where it was. The dashboard and
-    the API are at http://127.0.0.1:8080 (see --port).
+    Until stopped: Ctrl-C or SIGTERM ends it gracefully; after a crash it goes on where it was. The
+    dashboard and the API are at http://127.0.0.1:8080 (see --port).
     """
     given.on_file("ngu run")
     web = given.config.web
@@ -171,6 +175,9 @@ async def _run(given: Given, listener: socket.socket | None) -> int:
     stop = asyncio.Event()
     if listener is not None:
         log.info("serving", extra={"fields": {"url": url_of(listener)}})
+    if sys.stderr.isatty():
+        at = f"dashboard: {url_of(listener)}\n" if listener else ""
+        click.echo(f"{at}following the chain, Ctrl-C ends it; `ngu top` shows it live", err=True)
     async with opened(given.config) as app, beside(given.config, listener):
         with stopping(stop):
             await follow(app, stop)
@@ -219,7 +226,7 @@ class Duration(click.ParamType[float]):
               help="Serve dashboard and API there (0: any that is free).")  # fmt: skip
 @NO_WEB
 def demo(seconds: float | None, simulated: bool, as_json: bool, port: int, no_web: bool) -> int:
-    """Watch a local chain mint, transfer, burn, stake and unstake, and what it comes to.
+    """Watch a local chain with traffic become points.
 
     Starts a real EVM node (anvil) with traffic from several wallets, follows its head with the
     whole pipeline, and in the end compares every token with the contract. Keeps nothing.
@@ -259,7 +266,10 @@ async def _demo(
 @click.command()
 @shared
 def recalc(given: Given) -> int:
-    """Run Points Recalc now: the ranked snapshot, and a check that ledger and totals agree."""
+    """Rank all wallets now, check that ledger and totals agree.
+
+    This is Points Recalc, which `ngu run` does every day at 00:00 UTC.
+    """
     now = int(time.time())
     if given.deployment:
         given.deployment.check()

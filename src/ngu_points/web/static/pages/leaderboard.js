@@ -40,7 +40,7 @@ export function view({ board, feasts }, context) {
   const { live, subject } = context;
   return html`${heading("Leaderboard", summary(board, subject), seasons(board, context))}
     <div class="stack">${figures(totals(board, feasts.open, live.position?.totals))}
-    ${board.wallets.length ? ranking(board, context) : nobody(subject)}</div>`;
+    ${board.wallets.length ? ranking(board, context) : nobody(subject, context)}</div>`;
 }
 
 function summary(board, subject) {
@@ -109,8 +109,15 @@ function more(board, { ui, set, subject }) {
     <span class="muted">${grouped(shown)} of ${grouped(board.total)}</span></p>`;
 }
 
-function nobody(subject) {
+function nobody(subject, { programme, live }) {
   if (subject) return empty("That wallet has no rank", "It has no points in this season.");
+  if (live.position?.events === 0) {
+    return empty(
+      "No event yet",
+      `No event of kind “${programme?.kind}” has been read so far. If the collection has tokens already, it
+      emits other events: set contract.kind in ngu.toml, for an ERC-721 collection to “erc721”.`,
+    );
+  }
   return empty(
     "No wallet has points yet",
     "Points begin with the first mint. If tokens exist already, look at the rates and the season in ngu.toml.",
