@@ -365,8 +365,9 @@ def rebuild(given: Given, dry: bool) -> int:
     """Fold every event again from the archive.
 
     Under the rules of the configuration. Needed after weights, tiers, exclusions, season borders,
-    staking or the feast have changed; otherwise the fingerprint afterwards must be the one before (exit code 3 if it is not). Where
-    the database is lost, the archive beside it is enough to make it anew.
+    staking or the feast have changed; otherwise the fingerprint afterwards must be the one before
+    (exit code 3 if it is not). Where the database is lost, the archive beside it is enough to make
+    it anew.
     """
     if dry:
         result = _rebuild(beside(given, strict=False), dry=True)
