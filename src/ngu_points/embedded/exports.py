@@ -200,11 +200,11 @@ def streamed(
 ) -> Iterator[bytes]:
     """A table part by part, in constant memory; UsageError if it cannot be had so."""
     header, rows = _table(table, view, history.store, history, ranges)
+    yield b""  # what can be wrong has been found by now
     if kind == "parquet":
         yield from _parquet_parts(header, rows)
         return
     file = StringIO()
-    yield b""  # what can be wrong has been found by now
     for part in _texts(file, kind, header, rows):
         yield part.encode()
 

@@ -317,25 +317,47 @@ class Replica:
         seen = self.seen(at)
         if not self._exports.acquire(blocking=False):
             raise TransientError("too many exports are being made")
-        try:
-            parts = self._exported(table, form, seen.view, ranges)
-            first = next(parts)  # what cannot be is said before the answer begins
-        except BaseException:
-            self._exports.release()
-            raise
-        name = f"{table}-{seen.view.state.block}.{form}"
-        return Export(MEDIA[form], name, self._releasing(first, parts))
+        made = Parts(self._exported(table, form, seen.view, ranges), self._exports.release)
+        made.begin()
+        return Export(MEDIA[form], f"{table}-{seen.view.state.block}.{form}", made)
 
     def _exported(self, table: str, form: str, view: View, ranges: bool) -> Iterator[bytes]:
         with self._reading() as history:
             yield from streamed(table, form, view, history, ranges=ranges)
 
-    def _releasing(self, first: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:
+
+class Parts:
+    """The parts of an export; its place is free again once they end, or nobody has them any more."""
+
+    def __init__(self, parts: Iterator[bytes], release: Callable[[], None]) -> None:
+        self._parts, self._release = parts, release
+        self._open = True
+
+    def begin(self) -> None:
+        """Find what cannot be before the answer begins."""
         try:
-            yield first
-            yield from parts
-        finally:
-            self._exports.release()
+            next(self._parts)
+        except BaseException:
+            self._end()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._parts)
+        except BaseException:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        if self._open:
+            self._open = False
+            self._release()
+
+    def __del__(self) -> None:
+        self._end()
 
 
 def _largest_first(store: Store, day: int) -> list[tuple[bytes, int]]:

@@ -172,8 +172,8 @@ def _moved(before: tuple[bytes, ...], now: tuple[bytes, ...]) -> list[dict[str, 
 
 def _changed(before: Seen | None, seen: Seen | None) -> list[bytes]:
     """Wallets that an event has touched since."""
-    if before is None or seen is None:
-        return []
+    if before is None or seen is None or before.branch != seen.branch:
+        return []  # rows of another branch are of other wallets
     old, new = before.view.state, seen.view.state
     later = new.wallets.updated >= max(old.timestamp, 1)
     if len(old.wallets) <= len(new.wallets):
