@@ -39,7 +39,7 @@ SETTINGS = ((1, 60), (1, 10), (1, 300), (5, 60), (16, 300))
 """Sizes in MB and seconds."""
 MAXIMA = (500, 1_000, 4_000)
 FULL_SPEED = 5_000.0
-"""Records a second that Firehose takes at most from an account, where it takes least."""
+"""Records a second without a pace: what a node and a monitor give."""
 
 Row = dict[str, Any]
 
