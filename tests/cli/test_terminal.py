@@ -103,3 +103,24 @@ def test_without_a_terminal_it_says_what_else_to_type(db: Path) -> None:
     ended = ngu("top", "--db", db)
     assert ended.code == 2
     assert "ngu status" in ended.complaint
+
+
+def test_run_says_where_the_dashboard_is(tmp_path: Path) -> None:
+    """On a terminal `ngu run` names the dashboard and how to end it, and Ctrl-C ends it well."""
+    node = busy_chain(20)
+    with served(node) as where:
+        words = ("run", *place(node, where.url, tmp_path / "run.db"), "--port", 0)
+        seen, code = drawn(*words, until="Ctrl-C ends it")
+    assert re.search(r"dashboard: http://127\.0\.0\.1:\d+", seen)
+    assert code == 0
+
+
+def test_a_sync_without_events_asks_about_the_kind(tmp_path: Path) -> None:
+    """Who forgets the kind of an ERC-721 collection is told, not left with an empty board."""
+    node = busy_chain(20)
+    with served(node) as where:
+        other = ("--kind", "erc721", "--from-block", 1)
+        ended = ngu("sync", *place(node, where.url, tmp_path / "none.db"), *other)
+    assert ended.code == 0
+    assert "no event of kind 'erc721' so far" in ended.out
+    assert "no wallet has points" in ngu("leaderboard", "--db", tmp_path / "none.db").out

@@ -149,8 +149,8 @@ def _print_summary(s: dict[str, Any], seconds: float, kind: str) -> None:
                    f"{s['deadLetters']} dead letters: see `ngu status`")  # fmt: skip
     click.echo(f"  fingerprint {s['fingerprint']}")
     if not s["events"]:
-        click.echo(f"no event of kind {kind!r} in these blocks: does the contract emit others? "
-                   "--kind erc721 reads Transfer events, and needs another --db")  # fmt: skip
+        hint = " (--kind erc721 reads Transfer events, into another --db)" if kind == "ngu" else ""
+        click.echo(f"no event of kind {kind!r} so far: does the contract emit others?{hint}")
 
 
 @click.command()
@@ -173,18 +173,23 @@ def run(given: Given, port: int | None, no_web: bool) -> int:
 
 async def _run(given: Given, listener: socket.socket | None) -> int:
     stop = asyncio.Event()
-    if listener is not None:
-        log.info("serving", extra={"fields": {"url": url_of(listener)}})
-    if sys.stderr.isatty():
-        at = f"dashboard: {url_of(listener)}\n" if listener else ""
-        click.echo(f"{at}following the chain, Ctrl-C ends it; `ngu top` shows it live", err=True)
     async with opened(given.config) as app, beside(given.config, listener):
         with stopping(stop):
+            _greet(None if listener is None else url_of(listener))
             await follow(app, stop)
         head = app.progress.head or Head(-1, -1, -1)
         summary = await app.on_worker(_summary, app, head)
     given.answer(summary)
     return 0
+
+
+def _greet(url: str | None) -> None:
+    """Where to look, for a person or for the log."""
+    if sys.stderr.isatty():
+        at = f"dashboard: {url}\n" if url else ""
+        click.echo(f"{at}following the chain, Ctrl-C ends it; `ngu top` shows it live", err=True)
+    elif url:
+        log.info("serving", extra={"fields": {"url": url}})
 
 
 @contextmanager
