@@ -167,7 +167,7 @@ def table(found: dict[str, Any]) -> str:
     cost = ", ".join(f"{name} {usd:.2f}" for name, usd in found["cost"].items())
     lines += [
         f"  rows changed, step by step: {changed}",
-        f"  events/s of the pure parts: {rates}",
+        f"  events a processor second, pure parts: {rates}",
         f"  {found['deliveries']:,} deliveries, {sum(found['calls'].values()):,} calls of DynamoDB",
         f"  USD for a million events: {cost}",
     ]
