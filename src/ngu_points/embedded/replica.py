@@ -18,7 +18,7 @@ import numpy as np
 
 from ngu_points.embedded import lookup
 from ngu_points.embedded.archive import read_segment
-from ngu_points.embedded.database import naming_errors
+from ngu_points.embedded.database import in_use, naming_errors
 from ngu_points.embedded.days import closed_days, share_of
 from ngu_points.embedded.exports import MEDIA, streamed
 from ngu_points.embedded.history import LATEST, History
@@ -72,9 +72,11 @@ class Recent(OrderedDict[Any, Any]):
 class Replica:
     """Implements `web.interfaces.Source`. One thread calls `refresh`, any thread asks."""
 
-    def __init__(self, path: Path, rules: Rules) -> None:
+    def __init__(self, path: Path, rules: Rules, running: Callable[[], bool] | None = None) -> None:
+        """`running` tells whether a pipeline writes; by default one that holds the database."""
         self.path = path
         self._rules = rules
+        self._running = running or (lambda: in_use(path))
         self._seen: Seen | None = None
         self._board: Board | None = None
         self._standing: Standing | None = None
@@ -98,7 +100,7 @@ class Replica:
         """Take over what the database has now; StoreError if it cannot be read."""
         with self._reading() as history:
             store = history.store
-            self._standing = standing_of(store, self._pace)
+            self._standing = standing_of(store, self._pace, running=self._running())
             if store.meta("position") is None:
                 self._seen = self._board = None
                 return
@@ -145,6 +147,10 @@ class Replica:
             **jobs.totals(seen.view.state),
         }
         self._samples.append((at, measured))
+
+    def forget(self) -> None:
+        """Load everything at the next refresh: the database was made by other hands."""
+        self._seen = None
 
     def _loaded(self, history: History) -> State:
         """The whole state from the database; numbers of wallets begin anew."""
@@ -327,7 +333,7 @@ class Replica:
 
 
 class Parts:
-    """The parts of an export; its place is free again once they end, or nobody has them any more."""
+    """The parts of an export; its place is free once they end, or nobody has them any more."""
 
     def __init__(self, parts: Iterator[bytes], release: Callable[[], None]) -> None:
         self._parts, self._release = parts, release

@@ -8,7 +8,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from ngu_points.embedded.database import in_use
 from ngu_points.embedded.repair import missing
 from ngu_points.embedded.status import status
 from ngu_points.embedded.store import Store
@@ -39,7 +38,7 @@ class Pace:
         return (more - events) / seconds, (further - block) / seconds, round(seconds)
 
 
-def standing_of(store: Store, pace: Pace) -> Standing:
+def standing_of(store: Store, pace: Pace, *, running: bool) -> Standing:
     """Everything but the state itself."""
     figures = status(store)
     counters = store.meta("counters") or {}
@@ -53,7 +52,7 @@ def standing_of(store: Store, pace: Pace) -> Standing:
         _job(name, last, result)
         for name, last, result in store.db.execute("SELECT * FROM jobs ORDER BY name")
     ]
-    return Standing(figures, counters, jobs, read, missing(store), in_use(store.path),
+    return Standing(figures, counters, jobs, read, missing(store), running,
                     *pace.rates())  # fmt: skip
 
 

@@ -51,8 +51,8 @@ class Pool:
         return await anyio.to_thread.run_sync(work, limiter=self.limiter)
 
 
-def application(source: Source, hub: Hub, limits: Limits) -> Starlette:
-    """The app; whoever serves it feeds the hub."""
+def application(source: Source, hub: Hub | None, limits: Limits) -> Starlette:
+    """The app; whoever serves it feeds the hub. Without one nothing is streamed."""
     pool, meter = Pool(), Meter()
     paths = [
         Path_(route.path, _guarded(meter, route.path, _answering(source, pool, route)))
@@ -67,9 +67,13 @@ def application(source: Source, hub: Hub, limits: Limits) -> Starlette:
         return Response(meter.text(source, hub), media_type=meter.media_type)
 
     async def live(request: Request) -> Response:
+        if hub is None:
+            raise _not_streamed("/api/status with If-None-Match says when something is new")
         return stream(hub, request.headers.get("last-event-id"))
 
     async def export(request: Request) -> Response:
+        if hub is None:
+            raise _not_streamed("`ngu export` writes it, from any store")
         question = asked(questions.ExportQuestion, request.path_params, _query(request))
         return await _export(source, pool, question)
 
@@ -107,6 +111,10 @@ def _answering(source: Source, pool: Pool, route: Route) -> Endpoint:
         return tagged(request, body, "0" if valid is None else str(valid.block))
 
     return endpoint
+
+
+def _not_streamed(hint: str) -> Problem:
+    return Problem(404, "not-found", "nothing is streamed from here", hint=hint)
 
 
 def _query(request: Request) -> list[tuple[str, str]]:

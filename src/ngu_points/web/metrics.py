@@ -51,7 +51,7 @@ class Meter:
             taken = time.perf_counter() - began
             self.requests.labels(path, str(noted.status)).observe(taken)
 
-    def text(self, source: Source, hub: Hub) -> bytes:
+    def text(self, source: Source, hub: Hub | None) -> bytes:
         """Everything as it is now."""
         registry = CollectorRegistry()
         registry.register(_Now(source, hub))
@@ -61,12 +61,13 @@ class Meter:
 class _Now:
     """What there is to say of a source at this moment."""
 
-    def __init__(self, source: Source, hub: Hub) -> None:
+    def __init__(self, source: Source, hub: Hub | None) -> None:
         self.source, self.hub = source, hub
 
     def collect(self) -> Iterator[Any]:
         standing, seen = self.source.standing(), self.source.newest()
-        yield _gauge("ngu_live_listeners", "Who listens to live events.", self.hub.listeners)
+        if self.hub is not None:
+            yield _gauge("ngu_live_listeners", "Who listens to live events.", self.hub.listeners)
         if standing is None:
             return
         figures = standing.figures
