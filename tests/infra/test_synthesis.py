@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,8 @@ def test_what_runs_is_locked_for_its_platform() -> None:
     pinned = [line for line in lock.splitlines() if "==" in line and not line.startswith(" ")]
     assert len(pinned) > 20
     assert lock.count("--hash=sha256:") >= len(pinned)
-    for name in ("boto3", "aws-lambda-powertools", "numpy", "msgspec", "pycryptodome", "aiohttp"):
-        assert any(line.startswith(f"{name}==") for line in pinned)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for wanted in (*project["dependencies"], *project["optional-dependencies"]["aws"]):
+        name = re.split(r"[^\w-]", wanted)[0]
+        assert any(line.startswith(f"{name}==") for line in pinned), f"{name}: run `make lock`"
     assert all("aarch64" in platform for platform in package.PLATFORMS)
