@@ -35,7 +35,8 @@ export function eventRows(events) {
         ${e.error ? html`<span class="badge bad" title=${e.error}>contradicts</span>` : nothing}</td>
       <td>${tokenRange(e.first, last)}
         ${e.quantity === "1" ? nothing : html`<span class="muted nowrap">${grouped(e.quantity)} tokens</span>`}</td>
-      <td>${address(e.from, { picture: false })}</td><td>${address(e.type === "BatchBurn" ? null : e.to, { picture: false })}</td>
+      <td>${address(e.from, { picture: false })}</td>
+      <td>${address(e.type === "BatchBurn" ? null : e.to, { picture: false })}</td>
       <td class="number">${grouped(e.block)}</td><td>${moment(e.timestamp)}</td>
       <td class="number">${copier(e.transactionHash, "transaction hash")}</td></tr>`;
   });
