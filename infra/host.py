@@ -153,16 +153,23 @@ Restart=always
 [Install]
 WantedBy=multi-user.target
 """
+ROTATION = f"""
+{LOG_FILE} {{
+    size 50M
+    rotate 2
+    copytruncate
+    missingok
+}}
+"""
 
 
 def _write_log() -> list[str]:
     """CloudWatch's agent reads no journal: a small unit writes the monitor's part to a file."""
-    rotation = f"{LOG_FILE} {{ size 50M\n rotate 2\n copytruncate\n }}\n"
     return [
         f"cat > /etc/systemd/system/ngu-monitor-log.service <<'END'{LOG_UNIT}END",
         "systemctl daemon-reload",
         "systemctl enable --now ngu-monitor-log",
-        f"printf '%b' '{json.dumps(rotation)[1:-1]}' > /etc/logrotate.d/ngu-monitor",
+        f"cat > /etc/logrotate.d/ngu-monitor <<'END'{ROTATION}END",
     ]
 
 

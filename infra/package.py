@@ -86,4 +86,9 @@ def _target() -> list[str]:
 
 
 if __name__ == "__main__":
-    package()
+    try:
+        package()
+    except subprocess.CalledProcessError:
+        sys.exit("infra.package: pip could not get or install the wheels, it says why above")
+    except ValueError as error:
+        sys.exit(f"infra.package: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 
 import pytest
 from templates import ROOT, Deployment, needs_cdk
@@ -124,6 +125,12 @@ def test_the_machine_installs_and_starts_the_monitor(deployed: Deployment) -> No
     assert (ROOT / "infra" / "monitor" / "install.sh").is_file()
     assert "/opt/ngu/package" in unit
     assert len(commands.encode()) < 16_384 * 3 / 4
+    subprocess.run(["bash", "-n"], input=commands, text=True, check=True)
+    (agent,) = re.findall(r"printf '%s' '(.*)' > /etc/ngu/logs.json", commands)
+    (file,) = json.loads(agent)["logs"]["logs_collected"]["files"]["collect_list"]
+    group = stack.one("AWS::Logs::LogGroup")
+    assert file["log_group_name"] == group["LogGroupName"]
+    assert commands.count(file["file_path"]) == 3  # written, rotated, shipped
 
 
 def test_the_bucket_is_closed_and_keeps_what_it_must(deployed: Deployment) -> None:
