@@ -17,7 +17,8 @@ from ngu_points.aws import changes, events, gaps, items, segments
 from ngu_points.aws.changes import ANOMALY, UNCERTAIN, Step, Write
 from ngu_points.aws.dynamo import Where, key_of
 from ngu_points.aws.gaps import Gap
-from ngu_points.aws.items import BLOCK_DIGITS, Row, hexed
+from ngu_points.aws.items import BLOCK_DIGITS, Row, hexed, unhexed
+from ngu_points.aws.repairs import Plan
 from ngu_points.aws.segments import SEGMENT
 from ngu_points.aws.tables import (
     CHANGES,
@@ -39,8 +40,10 @@ from ngu_points.pipeline import jobs
 from ngu_points.pipeline.persist import HIGHEST
 from ngu_points.pipeline.segments import Segment
 
-NOT_OURS = ("fence", "ttl", "gone")
+NOT_TOLD = ("fence", "ttl", "gone")
 """Attributes that say nothing of what a row holds."""
+COARSE = {FEAST_POOL: ("block",)}
+"""And those that depend on where steps end: the block with which a day was closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,13 @@ def step_of(scope: Scope) -> Step:
     return Step(0, position.block, scope.now, before, after, writes, [])
 
 
+def nothing(plan: Plan) -> bool:
+    """Whether a repair changes nothing."""
+    step = plan.step
+    still = step.before is not None and _told(step.before) == _told(step.after)
+    return still and not step.writes and not plan.rows
+
+
 def _writes(scope: Scope, table: str, rows: Iterable[Row]) -> Iterator[Write]:
     alive = Where("attribute_not_exists(#gone)", {})
     return differing(table, scope.on.store.dynamo.scan(table, alive), rows)
@@ -112,12 +122,15 @@ def _doubts(scope: Scope) -> Iterator[Write]:
     ]  # fmt: skip
     found = changes.rows_of(scope.on.store.dynamo, ANOMALY)
     yield from differing(CHANGES, found, anomalies)
-    uncertain = [
-        {"kind": UNCERTAIN, "at": f"{hexed(wallet)}#{block:0{BLOCK_DIGITS}d}", "block": block}
-        for wallet, block in local.db.execute("SELECT wallet, blockNumber FROM uncertain")
-    ]
-    found = changes.rows_of(scope.on.store.dynamo, UNCERTAIN)
-    yield from differing(CHANGES, found, uncertain)
+    mine = dict(local.db.execute("SELECT wallet, blockNumber FROM uncertain"))
+    there = changes.rows_of(scope.on.store.dynamo, UNCERTAIN)
+    known = {unhexed(row["at"].partition("#")[0]): row for row in there}
+    for wallet in mine.keys() - known.keys():  # since when is not compared: steps are coarser
+        at = f"{hexed(wallet)}#{mine[wallet]:0{BLOCK_DIGITS}d}"
+        yield Write(CHANGES, None, {"kind": UNCERTAIN, "at": at, "block": mine[wallet]})
+    for row in there:
+        if unhexed(row["at"].partition("#")[0]) not in mine:
+            yield Write(CHANGES, key_of(CHANGES, row), None)
 
 
 def differing(table: str, there: Iterable[Row], wanted: Iterable[Row]) -> Iterator[Write]:
@@ -125,7 +138,7 @@ def differing(table: str, there: Iterable[Row], wanted: Iterable[Row]) -> Iterat
     old = {_key(table, row): row for row in there}
     for row in wanted:
         before = old.pop(_key(table, row), None)
-        if before is None or _told(before) != _told(row):
+        if before is None or _told(before, table) != _told(row, table):
             yield Write(table, before and key_of(table, before), row)
     for row in old.values():
         yield Write(table, key_of(table, row), None)
@@ -135,8 +148,9 @@ def _key(table: str, row: Row) -> tuple[Any, ...]:
     return tuple(key_of(table, row).values())
 
 
-def _told(row: Row) -> Row:
-    return {n: v for n, v in row.items() if n not in NOT_OURS and v is not None}
+def _told(row: Row, table: str = "") -> Row:
+    apart = (*NOT_TOLD, *COARSE.get(table, ()))
+    return {n: v for n, v in row.items() if n not in apart and v is not None}
 
 
 def _day_rows(local: Store) -> Iterator[Row]:

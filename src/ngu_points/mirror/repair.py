@@ -31,7 +31,7 @@ from ngu_points.errors import NguError, StoreError, TransientError
 from ngu_points.mirror import ledger
 from ngu_points.mirror.copy import checked, copy, dropped, fingerprint_of, read_tables
 from ngu_points.mirror.deployment import Deployment
-from ngu_points.mirror.difference import Scope, rows_of, segments_of, step_of
+from ngu_points.mirror.difference import Scope, nothing, rows_of, segments_of, step_of
 
 log = logging.getLogger("ngu")
 RENEWED = 30.0  # seconds between signs of life
@@ -166,8 +166,7 @@ def _way_back(on: Deployment, path: Path, why: str) -> Marker | None:
         local.close()
     if noted:
         plan.rows.append(ledger.write_of(noted))
-    step = plan.step
-    if not (plan.rows or step.writes or step.after != step.before):
+    if nothing(plan):
         return None
     marker = _repairs(on).begin(on.store.lease, plan, now)
     _repairs(on).apply(on.store.lease, marker, now)
