@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from templates import Deployment, Stack, needs_cdk
 
+from ngu_points.aws.functions import scale
 from ngu_points.aws.metrics import METRICS, NAMESPACE, STREAM
 from ngu_points.aws.tables import TABLES
 from ngu_points.engine.coverage import STREAMS
@@ -243,6 +244,36 @@ def test_alarms_about_limits_call_the_scale_function(deployed: Deployment) -> No
         f"{kind}-{p.replace('/', '-')}" for kind in ("throttling", "capacity") for p in PLACES
     ]
     assert calling == set(map(deployed.name, [*limits, "processing-delay"]))
+
+
+def test_the_scale_function_understands_these_alarms(deployed: Deployment) -> None:
+    """As CloudWatch tells them: each is about one table, or about the processor."""
+    function = deployed.name("process")
+    for place in [*PLACES, ""]:
+        names = [f"{kind}-{place.replace('/', '-')}" for kind in ("throttling", "capacity")]
+        for name in names if place else ["processing-delay"]:
+            alarm = deployed.alarm(name)
+            told = [
+                {
+                    "id": key,
+                    "metricStat": {
+                        "metric": {
+                            "name": metric["MetricName"],
+                            "dimensions": {d["Name"]: d["Value"] for d in metric["Dimensions"]},
+                        }
+                    },
+                }
+                for key, metric in used(alarm).items()
+            ]
+            data = {
+                "alarmName": alarm["AlarmName"],
+                "state": {"value": "ALARM", "timestamp": "2026-11-30T12:00:00.000+0000"},
+                "configuration": {"metrics": told},
+            }
+            (understood,) = scale.alarms({"alarmData": data}, function)
+            table = deployed.name(place.partition("/")[0])
+            wanted = f"table:{table}" if place else f"function:{function}"
+            assert understood.subjects == (wanted,)
 
 
 def shown(stack: Stack) -> list[dict[str, Any]]:
