@@ -97,15 +97,28 @@ def measured(work: Workload, node: str, folder: Path, kind: str, pause: float) -
     db = folder / f"{kind.replace(' ', '-')}-{time.monotonic_ns()}" / "ngu.db"
     words = ("--no-web",) if kind == KINDS_OF_RUNS[0] else ("--port", "0")
     began = time.perf_counter()
-    with running(work, node, db, *words) as (_, url):
+    with running(work, node, db, *words) as (process, url):
         reading = None
         if kind == KINDS_OF_RUNS[2]:
             reading = _readers(url, pause)
         synced(db, len(work))
         seconds = time.perf_counter() - began
+        cpu = _cpu(process.pid)
+        served = sum(_cpu(int(child)) for child in _children(process.pid))
         during = {} if reading is None else _ended(reading)
         after = _ended(_readers(url, pause), after=5.0) if reading is not None else {}
-    return {"kind": kind, "seconds": seconds, "during": during, "after": after}
+    return {"kind": kind, "seconds": seconds, "cpu": cpu, "served": served,
+            "during": during, "after": after}  # fmt: skip
+
+
+def _cpu(pid: int) -> float:
+    """Processor seconds of a process so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def _readers(url: str, pause: float) -> Any:
@@ -186,8 +199,11 @@ def report(runs: list[dict[str, Any]], events: int) -> None:
     print(f"sync of {events:,} events, medians")
     for kind in KINDS_OF_RUNS:
         seconds = [r["seconds"] for r in runs if r["kind"] == kind]
+        cpu, served = (median(r[what] for r in runs if r["kind"] == kind) for what in
+                       ("cpu", "served"))  # fmt: skip
         each = ", ".join(f"{s:.2f}" for s in seconds)
-        print(f"  {kind:14} {median(seconds):7.2f} s  {median(seconds) / base - 1:+6.1%}  ({each})")
+        print(f"  {kind:14} {median(seconds):7.2f} s  {median(seconds) / base - 1:+6.1%}  ({each})"
+              f"  processor: pipeline {cpu:.2f} s, web server {served:.2f} s")  # fmt: skip
     for when in ("during", "after"):
         print(f"answers {when} the sync, milliseconds")
         for name, waits in sorted(_joined(runs, when).items()):

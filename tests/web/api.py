@@ -46,6 +46,7 @@ class Api:
     node: SimNode
     node_url: str
     db: Path
+    pid: int  # of the pipeline
 
     def ask(self, path: str, headers: Mapping[str, str] | None = None, **query: Any) -> Answered:
         """GET a path; parameters that are None are left out."""
@@ -127,7 +128,7 @@ def running(
             assert url, "the server did not say where it is"
             rest = threading.Thread(target=_passed_on, args=(process.stderr,), daemon=True)
             rest.start()
-            api = Api(url, node, where.url, db)
+            api = Api(url, node, where.url, db, process.pid)
             api.caught_up()
             yield api
         finally:
@@ -144,3 +145,9 @@ def running(
 def _passed_on(lines: Any) -> None:
     for line in lines:
         sys.stderr.write(line)
+
+
+def web_process(api: Api) -> int:
+    """The process that serves beside the pipeline."""
+    (child,) = Path(f"/proc/{api.pid}/task/{api.pid}/children").read_text("utf-8").split()
+    return int(child)

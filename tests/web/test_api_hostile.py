@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cli.program import busy_chain
-from web.api import PATIENCE, Answered, Api, running, until
+from web.api import PATIENCE, Answered, Api, running, until, web_process
 
 LEAKS = re.compile(r"Traceback|File \"|\.py\b|sqlite|/tmp/|site-packages|line \d+", re.IGNORECASE)
 WALLET = "0x" + "11" * 20
@@ -173,19 +173,8 @@ def test_answers_carry_the_headers_that_browsers_heed(api: Api) -> None:
 
 def memory(api: Api) -> int:
     """Resident bytes of the web server's process."""
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if b"ngu_points.embedded.web" in entry.read_bytes():
-                status = (entry.parent / "status").read_text()
-                if str(api.db.parent) in _files(entry.parent):
-                    return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) * 1024
-    raise AssertionError("the web server has no process")
-
-
-def _files(process: Path) -> str:
-    with contextlib.suppress(OSError):
-        return " ".join(str(link.readlink()) for link in (process / "fd").iterdir())
-    return ""
+    status = Path(f"/proc/{web_process(api)}/status").read_text(encoding="utf-8")
+    return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) * 1024
 
 
 def test_slow_clients_and_floods_cost_little(api: Api) -> None:

@@ -115,7 +115,7 @@ def main() -> None:
     configure_logging(os.environ.get("LOG_LEVEL", "info"))
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
     with contextlib.suppress(OSError):
-        os.nice(5)
+        os.nice(10)
     asyncio.run(serve(orders.config, socket.socket(fileno=orders.handle)))
 
 
