@@ -216,7 +216,7 @@ CREATE TABLE leaderboard (             -- the ranked snapshot of Points Recalc
     totalPoints TEXT NOT NULL
 );
 CREATE TABLE jobs (name TEXT PRIMARY KEY, lastRun INTEGER NOT NULL, result TEXT) WITHOUT ROWID;
-CREATE TABLE metrics (at INTEGER PRIMARY KEY, measured TEXT NOT NULL); -- one row each 5 minutes
+CREATE TABLE metrics (at INTEGER PRIMARY KEY, measured TEXT NOT NULL); -- old ones are thinned
 """
 
 
