@@ -1,7 +1,8 @@
 // The frame of every page: where we are, what is loaded, whether it is live.
 //
 // A page is {title, every, start, load, view}: `load` asks the API, `view` draws what came. It is
-// loaded again when the chain moves on, at most once in `every` milliseconds.
+// loaded again when the chain moves on, at most once in `every` milliseconds; once in `idle` where
+// the news does not concern it.
 
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { get, Problem } from "./api.js";
@@ -40,6 +41,7 @@ function open() {
   const moved = visit !== null;
   if (moved) clearTimeout(visit.timer);
   visit = { page, subject: match[1] ?? null, ui: page.start?.() ?? {}, data: null, problem: null };
+  visit.due = Infinity; // when it is loaded again
   visit.focus = moved;
   document.title = `${page.title(visit)} · ngu points`;
   scrollTo(0, 0);
@@ -92,14 +94,20 @@ async function consistent(load) {
 }
 
 /** Load the open page again, but not more often than it wants. */
-function refresh() {
-  if (visit.timer) return;
-  const wait = Math.max(0, (visit.loadedAt ?? 0) + visit.page.every - Date.now());
+function refresh(news) {
   const one = visit;
-  one.timer = setTimeout(() => {
-    one.timer = null;
-    if (one === visit) load(one);
-  }, wait);
+  const concerned = one.page.concerns?.(news, one) ?? true;
+  const due = (one.loadedAt ?? 0) + (concerned ? one.page.every : one.page.idle);
+  if (one.due <= due) return;
+  clearTimeout(one.timer);
+  one.due = due;
+  one.timer = setTimeout(
+    () => {
+      one.due = Infinity;
+      if (one === visit) load(one);
+    },
+    Math.max(0, due - Date.now()),
+  );
 }
 
 function content() {
@@ -140,7 +148,7 @@ async function introduce() {
 
 live = follow((news) => {
   if (!visit) return;
-  if (news) refresh();
+  if (news) refresh(news);
   if (!programme && live.state === "live") introduce();
   draw();
 });

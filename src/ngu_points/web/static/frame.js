@@ -91,7 +91,7 @@ function shown({ data }) {
 
 function strip(live, valid) {
   const { state, position } = live;
-  return html`<div class="strip">
+  return html`<section class="strip" aria-label="How fresh it is">
     <span class="live" data-state=${state} role="status">${STATES[state]}</span>
     ${state === "disconnected" ? reconnecting(live) : nothing}
     ${state === "stale" ? stale(live) : nothing}
@@ -113,7 +113,7 @@ function strip(live, valid) {
         ? html`<a class="badge bad" href="#/health">${plural(position.alarms, "alarm")}</a>`
         : nothing
     }
-  </div>`;
+  </section>`;
 }
 
 function reconnecting(live) {

@@ -25,11 +25,13 @@ export function follow(changed) {
     heard = Date.now();
     source = new EventSource("api/live");
     source.addEventListener("position", (message) => {
-      live.position = JSON.parse(message.data);
-      live.since = heard = Date.now();
+      const news = JSON.parse(message.data);
+      heard = Date.now();
+      if (moved(live.position, news)) live.since = heard;
+      live.position = news;
       failures = 0;
-      live.state = "live";
-      remember(live.recent, live.position, live.since / 1000);
+      live.state = heard - live.since > STALE ? "stale" : "live";
+      remember(live.recent, news, heard / 1000);
       changed(live.position);
     });
     source.addEventListener("heartbeat", () => {
@@ -51,6 +53,7 @@ export function follow(changed) {
     const now = Date.now();
     if (live.state !== "disconnected" && now - heard > SILENCE) lost();
     else if (live.state === "live" && now - live.since > STALE) become("stale");
+    else if (live.state === "stale") changed(null); // for how long is said, too
   };
 
   failures = 0;
@@ -62,6 +65,11 @@ export function follow(changed) {
   addEventListener("online", live.retry);
   connect();
   return live;
+}
+
+/** Whether the chain has had something new: the newest answer is also sent on connecting. */
+function moved(before, now) {
+  return before?.head !== now.head || before?.valid?.blockHash !== now.valid?.blockHash;
 }
 
 /** Keep what moves, for charts of the time since the page was opened. */

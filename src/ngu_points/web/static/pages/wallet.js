@@ -12,8 +12,12 @@ import { explanation } from "./explanation.js";
 const STEP = 20;
 
 export const place = "leaderboard";
-export const every = 3000;
+export const every = 1500;
+export const idle = 15_000;
 export const title = ({ subject }) => `Wallet ${subject}`;
+/** Points grow with time, but the explanation is dear: at once only when an event names the wallet. */
+export const concerns = (news, { subject }) =>
+  news.manyChanged || news.changed.includes(subject.toLowerCase());
 export const start = () => ({ ranges: STEP, feasts: 10, intervals: STEP });
 
 export async function load(get, { subject, ui }) {
