@@ -28,8 +28,8 @@ from ngu_points.embedded.store import Store
 from ngu_points.embedded.windows import windows, with_new
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import Events, Ints, blobs
+from ngu_points.engine.hot import Hot
 from ngu_points.engine.rules import DAY, Rules
-from ngu_points.engine.state import State
 from ngu_points.errors import TransientError, UsageError
 from ngu_points.pipeline import jobs
 from ngu_points.pipeline.board import Board, board_of
@@ -80,6 +80,7 @@ class Replica:
         self._seen: Seen | None = None
         self._board: Board | None = None
         self._standing: Standing | None = None
+        self._hot: Hot | None = None
         self._known: dict[bytes, int] = {}
         self._midnight: tuple[int, Ints, int] | None = None  # timestamp, numerators, denominator
         self._uncertain: frozenset[bytes] = frozenset()
@@ -108,26 +109,33 @@ class Replica:
             self._retractions = self._standing.figures["retractions"]
             found = store.db.execute("SELECT wallet FROM uncertain").fetchall()
             self._uncertain = frozenset(row[0] for row in found)
-            position, branch = store.position(), str(store.meta("revision", 0))
-            before = self._seen
-            new = before is None or before.branch != branch
-            if before is None or new or before.view.state.block > position.block:
-                state = self._loaded(history)
-            elif before.view.state.block < position.block:
-                state = self._followed(history, before.view.state)
-            else:
-                state = before.view.state
-            final = position.block <= store.meta("final", -1)
-            if before is not None and state is before.view.state:
-                if before.final == final and before.block_hash == position.hash:
-                    return
-                view = before.view
-            else:
-                view = View.of(state, self._rules, known=self._known)
-            midnight = None if self._midnight is None else self._midnight[1:]
-            seen = Seen(view, position.hash, final, branch, midnight)
+            self._take(history, str(store.meta("revision", 0)))
+
+    def _take(self, history: History, branch: str) -> None:
+        """Publish the state that the database is at."""
+        store, before = history.store, self._seen
+        position = store.position()
+        view = None if before is None or before.branch != branch else before.view
+        if view is None or self._hot is None or view.state.block > position.block:
+            view = self._looked_at(self._loaded(history))
+        elif view.state.block < position.block:
+            view = self._looked_at(self._followed(history, self._hot))
+        final = position.block <= store.meta("final", -1)
+        if before is not None and view is before.view and before.final == final:
+            return
+        midnight = None if self._midnight is None else self._midnight[1:]
+        seen = Seen(view, position.hash, final, branch, midnight)
+        if before is None or view is not before.view:
             self._board = board_of(view)
-            self._seen = seen
+        self._seen = seen
+
+    def _looked_at(self, hot: Hot) -> View:
+        """The state for good, with whatever is asked of it at once."""
+        state = hot.kept()
+        fresh = blobs(state.wallets.address[len(self._known) :])
+        self._known.update({a: i for i, a in enumerate(fresh, len(self._known))})
+        self._hot = hot
+        return View.of(state, self._rules, known=self._known)
 
     def sample(self, now: float) -> None:
         """Keep the figures of this moment, every few seconds, for charts of the last hour."""
@@ -152,35 +160,32 @@ class Replica:
         """Load everything at the next refresh: the database was made by other hands."""
         self._seen = None
 
-    def _loaded(self, history: History) -> State:
+    def _loaded(self, history: History) -> Hot:
         """The whole state from the database; numbers of wallets begin anew."""
-        state = history.store.state()
-        self._known = {a: i for i, a in enumerate(blobs(state.wallets.address))}
-        midnight = state.timestamp // DAY * DAY
+        hot = history.store.hot
+        address, timestamp = hot.state.wallets.address, hot.state.timestamp
+        self._known = {a: i for i, a in enumerate(blobs(address))}
+        midnight = timestamp // DAY * DAY
         view = history.state_at(self._rules, midnight)
-        numerators, denominator = self._points(view, state.timestamp)
+        numerators, denominator = self._points(view, timestamp)
         rows = [self._known.get(a, -1) for a in blobs(view.state.wallets.address)]
-        aligned = np.zeros(len(state.wallets), numerators.dtype)
+        aligned = np.zeros(len(address), numerators.dtype)
         chosen = np.array(rows, np.int64)
         aligned[chosen[chosen >= 0]] = numerators[chosen >= 0]
         self._midnight = midnight, aligned, denominator
-        return state
+        return hot
 
-    def _followed(self, history: History, state: State) -> State:
-        """The state with what has come since folded on; stops at 00:00 UTC to look around."""
+    def _followed(self, history: History, hot: Hot) -> Hot:
+        """What has come since is folded on, in place; 00:00 UTC is looked at on the way."""
+        self._hot = None  # no state of anything, until it is whole again
         position = history.store.position()
         midnight = position.timestamp // DAY * DAY
-        if state.timestamp < midnight:
-            until = (LATEST, midnight)
-            again = refold(self._rules, history.covered(state.block), state, until)
-            state = again.hot.state
-            view = View.of(state, self._rules, midnight)
+        if hot.state.timestamp < midnight:
+            refold(self._rules, history.covered(hot.state.block), hot, (LATEST, midnight))
+            view = View.of(hot.state, self._rules, midnight)
             self._midnight = midnight, *self._points(view, position.timestamp)
-        again = refold(self._rules, history.covered(state.block), state)
-        state = again.hot.state
-        fresh = blobs(state.wallets.address[len(self._known) :])
-        self._known.update({a: i for i, a in enumerate(fresh, len(self._known))})
-        return state
+        refold(self._rules, history.covered(hot.state.block), hot)
+        return hot
 
     def _points(self, view: View, timestamp: int) -> tuple[Ints, int]:
         if not self._rules.seasons:
