@@ -105,6 +105,7 @@ def refused(stage: Stage) -> None:
             store.lead("process", later)
         read = stage.ngu("fingerprint")
         assert (read.code, "run it again to finish it" in read.complaint) == (1, True)
+        assert "was broken off" in stage.ngu("status", "--json").json["alarms"][0]
 
 
 def test_while_another_processes_it_waits_then_says_so(

@@ -105,6 +105,10 @@ def test_a_replay_brings_back_what_was_lost(stage: Stage) -> None:
     assert (ended.code, ended.json["repaired"], ended.json["stillDiffering"]) == (0, 2, [])
     same(stage)
     assert stage.ngu("gaps").out == "no gaps\n"
+    told = stage.ngu("retractions", "--json", XDG_CACHE_HOME=str(stage.folder / "other")).json
+    taken = (ended.json["retracted"], ended.json["feastDaysCorrected"])
+    assert (len(told["retractions"]), len(told["feastDays"])) == taken
+    assert taken > (0, 0)
     assert stage.ngu("export", "events").out == stage.beside("export", "events").out
     assert dynamo.get(META, {"key": "repair"}) is None
 

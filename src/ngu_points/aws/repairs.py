@@ -125,8 +125,15 @@ def refuse(dynamo: Dynamo, error: Callable[[str], Exception] = TransientError) -
     """Raise an error that names the repair that is under way, if there is one."""
     marker = unfinished(dynamo)
     if marker:
-        raise error(f"a repair of the tables is under way or was broken off: if `{marker.why}` does"
-                    " not run any more, run it again to finish it")  # fmt: skip
+        raise error(told(marker))
+
+
+def told(marker: Marker) -> str:
+    """For people: what is under way, and what to do."""
+    return (
+        "a repair of the tables is under way or was broken off: if"
+        f" `{marker.why} --store dynamodb` does not run any more, run it again to finish it"
+    )
 
 
 def _write(dynamo: Dynamo, lease: Lease, rows: list[Write]) -> None:

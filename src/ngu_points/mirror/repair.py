@@ -25,7 +25,7 @@ from ngu_points.aws.parameters import Sent
 from ngu_points.aws.repairs import Marker, Plan, Repairs
 from ngu_points.aws.store import Store as Tables
 from ngu_points.embedded.archive import segment_files
-from ngu_points.embedded.database import archive_of, writer_lock
+from ngu_points.embedded.database import archive_of, in_use, writer_lock
 from ngu_points.embedded.store import Store
 from ngu_points.errors import NguError, StoreError, TransientError
 from ngu_points.mirror import ledger
@@ -37,6 +37,7 @@ log = logging.getLogger("ngu")
 RENEWED = 30.0  # seconds between signs of life
 WAIT = 3 * leases.SECONDS
 """Seconds that a repair waits for whoever is processing."""
+PATIENCE = 60.0  # seconds
 AHEAD = 1_000_000
 """Sequence numbers that are left out when the event monitor is set back: what is still on its
 way was announced under lower ones."""
@@ -44,8 +45,14 @@ way was announced under lower ones."""
 
 @contextmanager
 def copying(path: Path) -> Iterator[None]:
-    """Hold the right to change the copy at `path`; undo what a repair that failed left in it."""
-    with writer_lock(path.parent / "copy", "XDG_CACHE_HOME"):
+    """Hold the right to change the copy at `path`; undo what a repair that failed left in it.
+
+    Another command of this machine that has it is waited for, for a while.
+    """
+    lock, until = path.parent / "copy", time.monotonic() + PATIENCE
+    while in_use(lock) and time.monotonic() < until:
+        time.sleep(0.2)
+    with writer_lock(lock, "XDG_CACHE_HOME"):
         if _base(path).exists():
             _undone(path)
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from ngu_points.aws import health, wiring
+from ngu_points.aws import health, repairs, wiring
 from ngu_points.aws.environment import Environment
 from ngu_points.aws.gaps import Gap
 from ngu_points.aws.store import Store
@@ -94,11 +94,13 @@ def _doubts(on: Deployment, told: dict[str, Any]) -> list[str]:
     letters, set_aside, uncertain = (
         told[n] for n in ("deadLetters", "quarantine", "uncertainWallets")
     )
+    marker = repairs.unfinished(on.store.dynamo)
     differing = (told["verified"] or {}).get("differences", 0)
     delay = f"{told['delay'] // 60} minutes" if told["delay"] >= 120 else f"{told['delay']} s"
     return [
-        text
+        text or ""
         for text, raised in (
+            (marker and repairs.told(marker), marker is not None),
             ("nothing is covered yet: does the event monitor run?", told["timestamp"] == 0),
             (f"{len(told['gaps'])} gaps: see `ngu gaps`", bool(told["gaps"])),
             (f"{letters} dead letters", bool(letters)),
