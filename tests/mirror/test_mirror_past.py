@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from mirror.stage import Stage
+import json
 
-LAST = 60
+from mirror.stage import Stage
+from ngu_points.aws.tables import POINTS
 
 
 def test_the_past_is_the_same(synced: Stage) -> None:
@@ -32,3 +33,19 @@ def test_the_copy_for_analysis_is_the_same(synced: Stage) -> None:
     assert len(names) == 4 * mine.json["days"]
     for name in names:
         assert (folder / "mine" / name).read_bytes() == (folder / "other" / name).read_bytes()
+
+
+def test_a_spoiled_state_is_rebuilt_over_http(synced: Stage) -> None:
+    """The way back on the emulator itself: refused, rebuilt, the same again."""
+    dynamo = synced.store.dynamo
+    row = next(row for row in dynamo.scan(POINTS) if "gone" not in row)
+    facts = json.loads(row["facts"])
+    facts[0][0] += 1
+    dynamo.put(POINTS, row | {"facts": json.dumps(facts)})
+    refused = synced.ngu("leaderboard", "--at", 9)
+    assert (refused.code, "ngu rebuild --store dynamodb" in refused.complaint) == (1, True)
+    assert synced.ngu("rebuild", "--json").json["same"] is False
+    assert synced.ngu("fingerprint").out == synced.beside("fingerprint").out
+    assert synced.ngu("leaderboard", "--at", 9).out == synced.beside("leaderboard", "--at", 9).out
+    found = synced.client("s3").list_objects_v2(Bucket=synced.env["ARCHIVE_BUCKET"])["Contents"]
+    assert not [item for item in found if item["Key"].startswith("repairs/")]
