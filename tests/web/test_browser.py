@@ -205,6 +205,29 @@ def test_disconnected_is_said_and_it_reconnects(tab: Tab, running: Site) -> None
     tab.wrong.clear()
 
 
+EXACT = """async () => {
+  const {fromMicro, grouped, isTokenId, percent} = await import("/format.js");
+  const {addsUp} = await import("/exact.js");
+  const most = 2n ** 256n;
+  return [
+    fromMicro("123456789012345678901234567890"), fromMicro("7"), grouped("1234567.000001"),
+    percent("1", "3"), percent(String(most - 1n), String(most)), percent("0", "0"),
+    isTokenId(String(most - 1n)), isTokenId(String(most)), isTokenId("1e3"), isTokenId("-1"),
+    addsUp(["1/3", "1/6", "1/2"], "1/1"), addsUp(["1/3", "1/3"], "666666666666/1000000000000"),
+  ];
+}"""
+
+
+def test_numbers_are_exact_in_the_browser(tab: Tab, running: Site) -> None:
+    """Amounts, shares and sums past 2^53 keep every digit; a sum that is nearly right is wrong."""
+    assert tab.go("#/tokens").evaluate(EXACT) == [
+        "123456789012345678901234.567890", "0.000007", "1,234,567.000001",
+        "33.3", "99.9", "0",
+        True, False, False, False,
+        True, False,
+    ]  # fmt: skip
+
+
 FAKE_SOURCE = """window.EventSource = class extends EventTarget {
   constructor() { super(); window.source = this; }
   close() {}

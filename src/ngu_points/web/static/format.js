@@ -17,12 +17,6 @@ export function fromMicro(micro) {
   return `${amount < 0n ? "-" : ""}${size / MICRO}.${fraction}`;
 }
 
-/** Points with six decimals as micro-points, to compare and add them exactly. */
-export function toMicro(points) {
-  const [whole, fraction = ""] = points.split(".");
-  return BigInt(whole + fraction.padEnd(6, "0").slice(0, 6));
-}
-
 /** part of whole in percent with one decimal, rounded down. */
 export function percent(part, whole) {
   const total = BigInt(whole);

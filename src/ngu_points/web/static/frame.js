@@ -105,7 +105,7 @@ function strip(live, valid) {
               : html`<span class="badge warn" title="Newer than what the chain calls final: may still change"
                 >provisional</span>`
           }
-          ${position?.lag ? html`<span>${grouped(position.lag)} behind the head</span>` : nothing}`
+          ${position?.lag ? html`<span>${plural(position.lag, "block")} behind the head</span>` : nothing}`
         : nothing
     }
     ${

@@ -35,7 +35,7 @@ export function copier(text, what) {
 }
 
 /** Tell a screen reader. */
-export function say(text) {
+function say(text) {
   document.querySelector("#said").textContent = text;
 }
 
@@ -66,6 +66,15 @@ export function bar(part, tone = "") {
   return html`<svg class="bar ${tone}" viewBox="0 0 100 6" preserveAspectRatio="none"
     aria-hidden="true">${svg`<rect width=${Math.max(0, Math.min(1, part)) * 100} height="6"></rect>`}
   </svg>`;
+}
+
+/** Which season is shown, where there are several. */
+export function seasons(shown, { programme, set }) {
+  const names = programme?.seasons ?? [];
+  if (names.length < 2) return nothing;
+  return html`<label class="choice">Season <select @change=${(e) => set({ season: e.target.value })}>
+    ${names.map((name) => html`<option ?selected=${name === shown}>${name}</option>`)}
+  </select></label>`;
 }
 
 /** A row of labelled numbers: [label, value, small print]; `roomy` for addresses. */

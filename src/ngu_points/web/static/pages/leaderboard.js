@@ -4,7 +4,17 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { mustBeAddress } from "../api.js";
 import { duration, grouped, percent, plural } from "../format.js";
-import { address, amount, bar, empty, figures, heading, table, walletHref } from "../parts.js";
+import {
+  address,
+  amount,
+  bar,
+  empty,
+  figures,
+  heading,
+  table,
+  walletHref,
+  seasons,
+} from "../parts.js";
 
 const STEP = 50;
 const MOST = 1000;
@@ -38,7 +48,7 @@ export async function load(get, { ui, subject }) {
 
 export function view({ board, feasts }, context) {
   const { live, subject } = context;
-  return html`${heading("Leaderboard", summary(board, subject), seasons(board, context))}
+  return html`${heading("Leaderboard", summary(board, subject), seasons(board.season, context))}
     <div class="stack">${figures(totals(board, feasts.open, live.position?.totals))}
     ${board.wallets.length ? ranking(board, context) : nobody(subject, context)}</div>`;
 }
@@ -47,14 +57,6 @@ function summary(board, subject) {
   const season = board.season === null ? "" : `Season ${board.season}, `;
   const all = html`${season}${plural(board.total, "wallet")} with points`;
   return subject ? html`${all}. Around one wallet; <a href="#/">show all</a>` : all;
-}
-
-function seasons(board, { programme, set, ui }) {
-  const names = programme?.seasons ?? [];
-  if (names.length < 2) return nothing;
-  return html`<label class="choice">Season <select @change=${(e) => set({ season: e.target.value })}>
-    ${names.map((name) => html`<option ?selected=${name === (ui.season ?? board.season)}>${name}</option>`)}
-  </select></label>`;
 }
 
 function totals(board, feast, all) {

@@ -6,7 +6,7 @@ import { mustBeAddress } from "../api.js";
 import { avatar } from "../avatar.js";
 import { addsUp } from "../exact.js";
 import { fromMicro, grouped, percent, plural, utc } from "../format.js";
-import { amount, copier, figures, heading, moment, table, tokenRange } from "../parts.js";
+import { amount, copier, figures, heading, moment, table, tokenRange, seasons } from "../parts.js";
 import { explanation } from "./explanation.js";
 
 const STEP = 20;
@@ -18,25 +18,26 @@ export const title = ({ subject }) => `Wallet ${subject}`;
 /** Points grow with time, but the explanation is dear: at once only when an event names the wallet. */
 export const concerns = (news, { subject }) =>
   news.manyChanged || news.changed.includes(subject.toLowerCase());
-export const start = () => ({ ranges: STEP, feasts: 10, intervals: STEP });
+export const start = () => ({ season: null, ranges: STEP, feasts: 10, intervals: STEP });
 
 export async function load(get, { subject, ui }) {
   mustBeAddress(subject);
   const path = `wallets/${encodeURIComponent(subject)}`;
-  const record = await get(path);
+  const { season } = ui;
+  const record = await get(path, { season });
   if (!record.known) return { record };
   const [holdings, feasts, why, history] = await Promise.all([
     get(`${path}/holdings`, { limit: ui.ranges }),
     get(`${path}/feasts`, { limit: ui.feasts }),
-    get(`${path}/explanation`, { limit: ui.intervals }),
-    get(`${path}/history`, { points: 120 }),
+    get(`${path}/explanation`, { season, limit: ui.intervals }),
+    get(`${path}/history`, { season, points: 120 }),
   ]);
   return { record, holdings, feasts, why, history };
 }
 
 export function view(data, context) {
   const { record } = data;
-  return html`${heading(name(record), nothing, rank(record))}<div class="stack">
+  return html`${heading(name(record), nothing, html`${seasons(record.season, context)} ${rank(record)}`)}<div class="stack">
     ${notices(record)}
     ${record.known ? body(data, context) : stranger()}</div>`;
 }
@@ -53,7 +54,7 @@ function rank(record) {
 
 function notices(record) {
   return html`${
-    record.earns
+    record.earns !== false
       ? nothing
       : html`<p class="notice">This address earns nothing: it is excluded by the rules of the programme.</p>`
   }
@@ -87,7 +88,11 @@ function body({ record, holdings, feasts, why, history }, context) {
       html`<span id="points">${amount(record.points)}</span>`,
       record.season === null ? "" : `season ${record.season}`,
     ],
-    ["Today", html`+${amount(record.dailyPoints)}`, "since 00:00 UTC"],
+    [
+      "Today",
+      record.dailyPoints === null ? "–" : html`+${amount(record.dailyPoints)}`,
+      "since 00:00 UTC",
+    ],
     ["Earns now", amount(record.perDay), "points a day, feasts aside"],
     ["Held", grouped(record.currentHeld), "tokens not staked"],
     ["Staked", grouped(record.currentStaked), `tokens now, ${grouped(record.totalStaked)} ever`],
