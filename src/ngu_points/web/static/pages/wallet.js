@@ -37,7 +37,8 @@ export async function load(get, { subject, ui }) {
 
 export function view(data, context) {
   const { record } = data;
-  return html`${heading(name(record), nothing, html`${seasons(record.season, context)} ${rank(record)}`)}<div class="stack">
+  const aside = html`${seasons(record.season, context)} ${rank(record)}`;
+  return html`${heading(name(record), nothing, aside)}<div class="stack">
     ${notices(record)}
     ${record.known ? body(data, context) : stranger()}</div>`;
 }
