@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -48,10 +49,14 @@ def site(synced: Stage, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
     """The function on the stage, and what answers beside the database of the same chain."""
     monkeypatch.setenv("COPY", str(tmp_path / "copy.db"))
     function._site.cache_clear()
+    loop = asyncio.new_event_loop()  # else the adapter makes one, and nobody closes it
+    asyncio.set_event_loop(loop)
     beside = Replica(synced.folder / "ngu.db", rules_of(synced.config))
     beside.refresh()
     yield beside
     function._site.cache_clear()
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 def test_the_function_answers_what_the_server_does(site: Replica) -> None:
