@@ -70,6 +70,8 @@ lock:
 	  --custom-compile-command "make lock" -c requirements/dev.txt requirements/infra.in -o requirements/infra.txt
 	echo ministack==1.5.33 | uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command "make lock" - -o requirements/emulator.txt
+	uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
+	  --custom-compile-command "make lock" bench/rivals/projects/dipdup/requirements.in -o bench/rivals/projects/dipdup/requirements.txt
 
 clean:
 	rm -rf .venv .tools infra/.build infra/cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis

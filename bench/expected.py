@@ -78,7 +78,7 @@ def _check_tokens(answer: Answer, path: Path, number: dict[str, int]) -> None:
         ("staker", staker, answer.staker),
     ):
         if found != wanted:
-            _differ(f"the {what} of token", found, wanted)
+            differ(f"the {what} of token", found, wanted)
 
 
 def _check_points(answer: Answer, path: Path, names: list[str]) -> None:
@@ -92,10 +92,11 @@ def _check_points(answer: Answer, path: Path, names: list[str]) -> None:
     ):
         seconds = [int(found[name][column]) if name in found else 0 for name in names]
         if seconds != wanted:
-            _differ(f"{column} of wallet", seconds, wanted)
+            differ(f"{column} of wallet", seconds, wanted)
 
 
-def _differ(what: str, found: list[int], wanted: list[int]) -> None:
+def differ(what: str, found: list[int], wanted: list[int]) -> None:
+    """NguError that names the first place where two lists, which are not equal, differ."""
     if len(found) != len(wanted):
         raise NguError(f"{what} {min(len(found), len(wanted))} should not exist")
     at = next(i for i, (one, two) in enumerate(zip(found, wanted, strict=True)) if one != two)

@@ -75,10 +75,10 @@ class _Memory(threading.Thread):
 
 
 @contextlib.contextmanager
-def node(kind: str, events: int) -> Iterator[str]:
+def node(kind: str, events: int, tail: int = 0) -> Iterator[str]:
     """A bench node in a process of its own, ready to serve; yields its URL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.node", kind, str(events)],
+        [sys.executable, "-m", "bench.node", kind, str(events), str(tail)],
         cwd=ROOT,
         env=_environment(),
         stdin=subprocess.PIPE,
@@ -111,7 +111,8 @@ def node_cost(url: str) -> dict[str, float]:
 
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NGU_")}
-    return kept | {"PYTHONPATH": str(ROOT), "LOG_LEVEL": "warn"}
+    path = os.pathsep.join((str(ROOT), str(ROOT / "src")))
+    return kept | {"PYTHONPATH": path, "LOG_LEVEL": "warn"}
 
 
 def _answer(out: bytes) -> dict[str, Any]:

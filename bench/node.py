@@ -2,7 +2,9 @@
 
 It runs in a process of its own, prints its port, and serves until its standard input ends. All
 its logs are of the one contract and of events that every client here asks for, so filters are
-not looked at. `bench_cost` tells what serving has cost so far.
+not looked at, but for one block by its hash. A third argument is how many blocks without logs
+follow the last that is final: some indexers read the newest blocks in another way. `bench_cost`
+tells what serving has cost so far.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import socketserver
 import sys
 import threading
 import time
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from bench.render import Rendered, header, render
-from bench.workloads import LOGS_PER_BLOCK, workload
+from bench.workloads import FIRST_BLOCK, LOGS_PER_BLOCK, workload
 
 MAX_RESULTS = 10_000
 CHAIN_ID = 31_338
@@ -30,11 +33,18 @@ Pieces = list[bytes | memoryview]
 class Node:
     """A chain and what it has cost to serve it."""
 
-    def __init__(self, rendered: Rendered) -> None:
+    def __init__(self, rendered: Rendered, tail: int = 0) -> None:
         self.rendered = rendered
+        self.final = rendered.last_block - tail
         self.requests = 0
         self.bytes = 0
         self.lock = threading.Lock()
+
+    @cached_property
+    def number(self) -> dict[bytes, int]:
+        """The number of each block by its hash; made when somebody asks that way."""
+        hashes = enumerate(self.rendered.block_hash, FIRST_BLOCK - 1)
+        return {row.tobytes(): number for number, row in hashes}
 
     def cost(self) -> dict[str, float]:
         """CPU seconds of this process, HTTP requests and bytes of answers so far."""
@@ -51,30 +61,54 @@ class Node:
         return [*pieces, b"]"]
 
     def _one(self, call: dict[str, Any]) -> Pieces:
-        start = b'{"jsonrpc":"2.0","id":%d,' % call["id"]
+        start = b'{"jsonrpc":"2.0","id":%s,' % msgspec.json.encode(call["id"])
         method, params = call["method"], call.get("params") or []
         if method == "eth_getLogs":
-            low, high = int(params[0]["fromBlock"], 16), int(params[0]["toBlock"], 16)
+            low, high = self._range(params[0])
             if (high - low + 1) * LOGS_PER_BLOCK > MAX_RESULTS:
                 return [start, b'"error":', _too_many(low), b"}"]
             return [start, b'"result":[', *self.rendered.logs(low, high), b"]}"]
-        return [start, b'"result":', msgspec.json.encode(self._small(method, params)), b"}"]
+        try:
+            result = self._small(method, params)
+        except LookupError as error:
+            fault = {"code": -32601, "message": str(error)}
+            return [start, b'"error":', msgspec.json.encode(fault), b"}"]
+        return [start, b'"result":', msgspec.json.encode(result), b"}"]
+
+    def _range(self, asked: dict[str, str]) -> tuple[int, int]:
+        """The blocks that a filter names, by number or by the hash of one."""
+        if "blockHash" in asked:
+            block = self.number[bytes.fromhex(asked["blockHash"][2:])]
+            return block, block
+        return self._block(asked["fromBlock"]), self._block(asked["toBlock"])
+
+    def _block(self, name: str) -> int:
+        if name == "latest":
+            return self.rendered.last_block
+        return self.final if name in ("safe", "finalized") else int(name, 16)
 
     def _small(self, method: str, params: list[Any]) -> Any:
-        last = self.rendered.last_block
         match method:
             case "eth_chainId":
                 return hex(CHAIN_ID)
+            case "net_version":
+                return str(CHAIN_ID)
+            case "web3_clientVersion":
+                return "ngu-points/bench"
+            case "eth_syncing":
+                return False
             case "eth_blockNumber":
-                return hex(last)
+                return hex(self.rendered.last_block)
             case "eth_getBlockByNumber":
-                named = params[0] in ("latest", "safe", "finalized")
-                return header(self.rendered, last if named else int(params[0], 16))
+                return header(self.rendered, self._block(params[0]), whole=params[1])
+            case "eth_getBlockByHash":
+                number = self.number.get(bytes.fromhex(params[0][2:]), -1)
+                return header(self.rendered, number, whole=params[1])
             case "eth_getCode":
                 return "0x60"
             case "bench_cost":
                 return self.cost()
-        raise ValueError(f"the bench node does not know {method}")
+        raise LookupError(f"the bench node does not know {method}")
 
 
 def _too_many(low: int) -> bytes:
@@ -131,9 +165,9 @@ class _Server(socketserver.ThreadingTCPServer):
         self.node = node
 
 
-def main(kind: str, events: int) -> None:
+def main(kind: str, events: int, tail: int = 0) -> None:
     """Serve a workload until standard input ends."""
-    with _Server(Node(render(workload(kind, events)))) as server:
+    with _Server(Node(render(workload(kind, events), tail), tail)) as server:
         print(server.server_address[1], flush=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         sys.stdin.read()
@@ -141,4 +175,4 @@ def main(kind: str, events: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -36,6 +36,20 @@ _NGU = {
     Kind.UNSTAKE: "address,uint256",
 }
 _HEX = np.frombuffer("".join(f"{i:02x}" for i in range(256)).encode(), np.uint8).reshape(256, 2)
+_WORD = "0x" + "00" * 32
+_UNUSED = {
+    "nonce": "0x" + "00" * 8, "sha3Uncles": _WORD, "transactionsRoot": _WORD, "stateRoot": _WORD,
+    "receiptsRoot": _WORD, "miner": "0x" + "00" * 20, "difficulty": "0x0", "totalDifficulty": "0x0",
+    "extraData": "0x", "size": "0x220", "gasLimit": "0x1c9c380", "gasUsed": "0x0",
+    "mixHash": _WORD, "baseFeePerGas": "0x7", "uncles": [],
+}  # fmt: skip
+_TRANSACTION = {
+    "from": "0x" + "11" * 20, "to": "0x" + CONTRACT.hex(), "input": "0x", "value": "0x0",
+    "nonce": "0x0", "gas": "0x5208", "gasPrice": "0x7", "maxFeePerGas": "0x7",
+    "maxPriorityFeePerGas": "0x0", "type": "0x2", "chainId": "0x7a6a", "accessList": [],
+    "v": "0x0", "r": "0x1", "s": "0x1", "yParity": "0x0",
+}  # fmt: skip
+"""What a header and a transaction must have and no client here looks at."""
 _PADDING = 0  # marks what is left out; no JSON text holds it
 
 
@@ -56,6 +70,9 @@ class Rendered:
         """The logs of a block range, without brackets, in pieces; no comma after the last."""
         pieces = []
         low, high = from_block - FIRST_BLOCK, min(to_block, self.last_block) - FIRST_BLOCK
+        high = min(high, sum(len(starts) - 1 for starts in self.starts) - 1)
+        if low > high:
+            return []
         for at in range(max(low, 0) // CHUNK_BLOCKS, high // CHUNK_BLOCKS + 1):
             starts, base = self.starts[at], at * CHUNK_BLOCKS
             begin = starts[max(low - base, 0)]
@@ -66,10 +83,10 @@ class Rendered:
         return pieces
 
 
-def render(work: Workload) -> Rendered:
-    """All logs of a workload."""
+def render(work: Workload, tail: int = 0) -> Rendered:
+    """All logs of a workload, and so many blocks without logs after them."""
     rng = np.random.default_rng(SEED + 2)
-    blocks = work.last_block - FIRST_BLOCK + 1
+    blocks = work.last_block - FIRST_BLOCK + 1 + tail
     hashes = rng.integers(0, 256, (blocks + 1, 32), np.uint8)
     size = CHUNK_BLOCKS * LOGS_PER_BLOCK
     chunks, starts = [], []
@@ -84,19 +101,43 @@ def render(work: Workload) -> Rendered:
     return Rendered(tuple(chunks), tuple(starts), hashes)
 
 
-def header(rendered: Rendered, block: int) -> dict[str, Any] | None:
-    """A block as eth_getBlockByNumber shows it; None where there is none."""
+def signatures(kind: str) -> list[str]:
+    """The signatures of a workload's events, as their topics are hashed from."""
+    if kind == "erc721":
+        return [_ERC721]
+    return [f"{TYPES[effect]}({fields})" for effect, fields in _NGU.items()]
+
+
+def header(rendered: Rendered, block: int, *, whole: bool = False) -> dict[str, Any] | None:
+    """A block as eth_getBlockByNumber shows it, from the parent of FIRST_BLOCK on; else None.
+
+    Its transactions are there only where the whole block is asked for: one for each log.
+    """
     at = block - FIRST_BLOCK + 1
-    if not 0 < at < len(rendered.block_hash):
+    if not 0 <= at < len(rendered.block_hash):
         return None
+    own = "0x" + rendered.block_hash[at].tobytes().hex()
+    parent = "0x" + rendered.block_hash[at - 1].tobytes().hex() if at else _WORD
+    logged = 0 < at <= sum(len(starts) - 1 for starts in rendered.starts)
     return {
         "number": hex(block),
-        "hash": "0x" + rendered.block_hash[at].tobytes().hex(),
-        "parentHash": "0x" + rendered.block_hash[at - 1].tobytes().hex(),
+        "hash": own,
+        "parentHash": parent,
         "timestamp": hex(GENESIS + (at - 1) * SECONDS_PER_BLOCK),
-        "logsBloom": "0x" + "00" * 256,
-        "transactions": [],
+        "logsBloom": "0x" + ("ff" if logged else "00") * 256,
+        "transactions": _transactions(block, own) if whole and logged else [],
+        **_UNUSED,
     }
+
+
+def _transactions(block: int, block_hash: str) -> list[dict[str, Any]]:
+    """What the logs of a block were written by; nobody here looks into them."""
+    rows = np.arange(LOGS_PER_BLOCK) + (block - FIRST_BLOCK) * LOGS_PER_BLOCK
+    place = {"blockHash": block_hash, "blockNumber": hex(block)}
+    return [
+        {**_TRANSACTION, **place, "hash": "0x" + row.tobytes().hex(), "transactionIndex": hex(at)}
+        for at, row in enumerate(_noise(rows))
+    ]
 
 
 def _rows(work: Workload, rows: slice, names: U8, hashes: U8) -> U8:

@@ -1,0 +1,1 @@
+"""Other indexers on the same node, over the same events, held against the same answer."""
