@@ -21,18 +21,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from bench import measure
 from bench.workloads import CONTRACT, FIRST_BLOCK, Workload, workload
+from ngu_points.config import Config, rules_of
+from ngu_points.embedded.replica import Replica
 from ngu_points.errors import NguError
+from ngu_points.pipeline.board import board_of
+from ngu_points.pipeline.query import View
+from ngu_points.web.questions import asked
+from ngu_points.web.routes import ROUTES, Route
 
 READERS = 50
+LONGEST = 5.0  # seconds for one kind of answer in process
 PATIENCE = 600.0
 KINDS_OF_RUNS = ("no web server", "web server", f"{READERS} readers")
 
@@ -135,6 +144,51 @@ def _ended(process: Any, after: float = 0.0) -> dict[str, list[float]]:
     return found
 
 
+# In this process ---------------------------------------------------------------------------
+
+
+def alone(db: Path, times: int = 200) -> dict[str, list[float]]:
+    """Processor seconds of each kind of answer, one after the other, without HTTP."""
+    replica = Replica(db, rules_of(Config()))
+    began = time.process_time()
+    replica.refresh()
+    taken = {"load the state": [time.process_time() - began]}
+    view = _newest(replica)
+    state = view.state
+    print(f"{len(state.wallets):,} wallets, {len(state.runs):,} runs of tokens")
+    wallets = [a.tobytes().hex() for a in state.wallets.address]
+    rng = random.Random(1)
+    following: list[tuple[str, Callable[[], Any]]] = [
+        ("view after a block", lambda: board_of(View.of(state, view.rules))),
+        *((route.path, partial(_answer, replica, route, wallets, rng)) for route in ROUTES),
+    ]
+    for name, work in following:
+        end = time.monotonic() + LONGEST
+        for number in range(times):
+            if number >= 5 and time.monotonic() > end:
+                break
+            began = time.process_time()
+            work()
+            taken.setdefault(name, []).append(time.process_time() - began)
+    return taken
+
+
+def _newest(replica: Replica) -> View:
+    seen = replica.newest()
+    if seen is None:
+        raise NguError("bench: the database holds nothing")
+    return seen.view
+
+
+def _answer(replica: Replica, route: Route, wallets: list[str], rng: random.Random) -> None:
+    given = {
+        "wallet": "0x" + rng.choice(wallets), "token": str(rng.randrange(1, 10_000)),
+        "day": "today",
+    }  # fmt: skip
+    path = {name: value for name, value in given.items() if f"{{{name}}}" in route.path}
+    msgspec.json.encode(route.handle(replica, asked(route.question, path, [])))
+
+
 # The readers' process ---------------------------------------------------------------------
 
 
@@ -207,10 +261,12 @@ def report(runs: list[dict[str, Any]], events: int) -> None:
     for when in ("during", "after"):
         print(f"answers {when} the sync, milliseconds")
         for name, waits in sorted(_joined(runs, when).items()):
-            if len(waits) > 1:
-                cuts = quantiles(waits, n=100, method="inclusive")
-                print(f"  {name:30} p50 {cuts[49] * 1e3:7.1f}  p99 {cuts[98] * 1e3:7.1f}"
-                      f"  n {len(waits)}")  # fmt: skip
+            _line(name, waits)
+
+
+def _line(name: str, waits: list[float]) -> None:
+    cuts = quantiles([*waits, *waits], n=100, method="inclusive")
+    print(f"  {name:36} p50 {cuts[49] * 1e3:8.2f}  p99 {cuts[98] * 1e3:8.2f}  n {len(waits)}")
 
 
 def _joined(runs: list[dict[str, Any]], when: str) -> dict[str, list[float]]:
@@ -243,7 +299,11 @@ def main() -> None:
         for _ in range(given.runs):
             for kind in KINDS_OF_RUNS:
                 runs.append(measured(work, node, Path(name), kind, given.pause))
+        by_itself = alone(max(Path(name).glob("*/ngu.db"), key=lambda db: db.stat().st_mtime))
     report(runs, given.events)
+    print("answers in process, processor milliseconds")
+    for what, waits in by_itself.items():
+        _line(what, waits)
     (results / "web.json").write_text(json.dumps({"events": given.events, "runs": runs}))
 
 

@@ -34,16 +34,16 @@ from ngu_points.web.routes import ROUTES, Route
 
 log = logging.getLogger("ngu")
 STATIC = Path(__file__).with_name("static")
-THREADS, WAITING = 4, 32
-"""Questions that are answered on threads at once, and that may wait for one."""
+THREADS, SLOW, WAITING = 4, 1, 16
+"""Questions that are answered on threads at once, slow ones of them, and what may wait for each."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Pool:
     """A few threads for what is not in memory; who would wait too long is told so."""
 
-    def __init__(self) -> None:
-        self.limiter = anyio.CapacityLimiter(THREADS)
+    def __init__(self, threads: int) -> None:
+        self.limiter = anyio.CapacityLimiter(threads)
 
     async def run(self, work: Callable[[], Any]) -> Any:
         if self.limiter.statistics().tasks_waiting >= WAITING:
@@ -53,9 +53,12 @@ class Pool:
 
 def application(source: Source, hub: Hub | None, limits: Limits) -> Starlette:
     """The app; whoever serves it feeds the hub. Without one nothing is streamed."""
-    pool, meter = Pool(), Meter()
+    pool, slow, meter = Pool(THREADS), Pool(SLOW), Meter()
     paths = [
-        Path_(route.path, _guarded(meter, route.path, _answering(source, pool, route)))
+        Path_(
+            route.path,
+            _guarded(meter, route.path, _answering(source, slow if route.slow else pool, route)),
+        )
         for route in ROUTES
     ]
     document = msgspec.json.encode(openapi.document())

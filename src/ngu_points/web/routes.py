@@ -12,7 +12,7 @@ from ngu_points.web import answers, boards, feasts, questions, reports, standing
 @dataclass(frozen=True, slots=True)
 class Route:
     """`handle(source, question)` gives the answer. An `instant` one is in memory if it is of now;
-    all others run on a thread."""
+    all others run on a thread, `slow` ones, which read the whole archive, one at a time."""
 
     path: str
     question: type[questions.Question]
@@ -20,6 +20,7 @@ class Route:
     handle: Callable[[Any, Any], answers.Answer]
     tag: str
     instant: bool = False
+    slow: bool = False
 
     @property
     def summary(self) -> str:
@@ -39,9 +40,9 @@ ROUTES = (
     Route("/api/wallets/{wallet}/feasts", questions.WalletFeastsQuestion, answers.WalletFeasts,
           wallets.wallet_feasts, "feasts"),
     Route("/api/wallets/{wallet}/explanation", questions.ExplanationQuestion,
-          answers.Explanation, wallets.explanation, "points"),
+          answers.Explanation, wallets.explanation, "points", slow=True),
     Route("/api/wallets/{wallet}/history", questions.PointsHistoryQuestion,
-          answers.PointsHistory, wallets.points_history, "points"),
+          answers.PointsHistory, wallets.points_history, "points", slow=True),
     Route("/api/tokens/{token}", questions.TokenQuestion, answers.Token, tokens.token,
           "tokens", True),
     Route("/api/tokens/{token}/history", questions.TokenHistoryQuestion, answers.Events,
