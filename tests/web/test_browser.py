@@ -205,6 +205,17 @@ def test_disconnected_is_said_and_it_reconnects(tab: Tab, running: Site) -> None
     tab.wrong.clear()
 
 
+def test_where_nobody_streams_it_asks(tab: Tab, running: Site) -> None:
+    """Behind a function on AWS there is no stream: the page polls, and a new block appears."""
+    tab.page.route("**/api/live", lambda route: route.fulfill(status=404, json={}))
+    page = tab.go("#/")
+    block = running.grow()
+    at_block(page, block)
+    expect(page.get_by_role("link", name="Points as CSV")).to_have_count(0)
+    assert all("404" in text or "api/live" in text for text in tab.wrong), tab.wrong
+    tab.wrong.clear()
+
+
 EXACT = """async () => {
   const {fromMicro, grouped, isTokenId, percent} = await import("/format.js");
   const {addsUp} = await import("/exact.js");
@@ -327,10 +338,9 @@ def test_the_flow_is_a_picture_with_its_figures(tab: Tab, running: Site) -> None
 def test_the_charts_move(tab: Tab, running: Site) -> None:
     """Event rate and staking share are drawn live; the share is the oracle's."""
     page = tab.go("#/activity")
-    page.wait_for_timeout(1100)  # one sample a second
-    block = running.grow()
     chart = page.get_by_role("img", name="Share of tokens staked")
-    expect(chart.locator("canvas")).to_be_visible()
+    expect(chart.locator("canvas")).to_be_visible()  # two figures, one every 5 seconds
+    block = running.grow()
     at_block(page, block)
     truth = running.truth(block)
     tenths = 1000 * len(truth.stakers) // len(truth.owners)

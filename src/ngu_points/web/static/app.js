@@ -2,7 +2,7 @@
 //
 // A page is {title, every, start, load, view}: `load` asks the API, `view` draws what came. It is
 // loaded again when the chain moves on, at most once in `every` milliseconds; once in `idle` where
-// the news does not concern it.
+// the news does not concern it. Where time itself changes figures, it `beats`: heartbeats do it too.
 
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { get, Problem } from "./api.js";
@@ -146,9 +146,9 @@ async function introduce() {
   draw();
 }
 
-live = follow((news) => {
+live = follow((news, beat) => {
   if (!visit) return;
-  if (news) refresh(news);
+  if (news && (!beat || visit.page.beats)) refresh(news);
   if (!programme && live.state === "live") introduce();
   draw();
 });

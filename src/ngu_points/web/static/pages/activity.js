@@ -7,7 +7,7 @@ import { figures, heading } from "../parts.js";
 import { eventRows, eventTable, TYPES, wordFor } from "./events.js";
 
 const WINDOWS = [
-  ["live", "Live", "Since this page was opened, at most 15 minutes"],
+  ["live", "Live", "Every 5 seconds, over an hour"],
   ["5m", "5 minutes", "Windows of 5 minutes, over 24 hours"],
   ["hour", "Hours", "Windows of an hour, over 12 days"],
   ["day", "Days", "Windows of a day, over the last months"],
@@ -17,29 +17,41 @@ const STEP = 25;
 
 export const place = "activity";
 export const every = 2000;
+export const beats = true;
 export const title = () => "Activity";
 export const start = () => ({ window: null, type: null, limit: STEP });
 
 export async function load(get, { ui }) {
   const [windows, events] = await Promise.all([
-    get("series", { window: ui.window === "live" ? "5m" : (ui.window ?? "5m"), limit: 288 }),
+    seriesOf(get, ui.window),
     get("events", { type: ui.type, limit: ui.limit }),
   ]);
   return { windows, events };
 }
 
+/** The chosen windows; until somebody chooses, those of 5 minutes if they make a line. */
+async function seriesOf(get, window) {
+  const asked = (name) => get("series", { window: name, limit: name === "live" ? 720 : 288 });
+  if (window) return asked(window);
+  const found = await asked("5m");
+  return found.series.length < FEW ? asked("live") : found;
+}
+
 export function view({ windows, events }, context) {
-  const { position, recent } = context.live;
-  const chosen = context.ui.window ?? (windows.series.length < FEW ? "live" : "5m");
-  const lively = chosen === "live";
-  const [rate, share] = lively
-    ? [pace(recent), staking(recent)]
-    : [counts(windows), shares(windows)];
-  return html`${heading("Activity", "Events of the collection, and how much of it is staked", choice(chosen, context))}
+  const { position } = context.live;
+  const { window, series } = windows;
+  const [spec, value] = window === "live" ? [RATE, "eventsPerSecond"] : [EVENTS, "newEvents"];
+  const happened = series.map((w) => [w.at, w[value]]);
+  const staked = series.map((w) => [w.at, w.stakedShare * 100]);
+  return html`${heading(
+    "Activity",
+    "Events of the collection, and how much of it is staked",
+    choice(window, context),
+  )}
     <div class="stack">${position ? figures(now(position)) : nothing}
       <div class="columns">
-        <section class="card"><h2>Events</h2>${chart(lively ? RATE : EVENTS, rate)}</section>
-        <section class="card"><h2>Staking share</h2>${chart(SHARE, share)}</section>
+        <section class="card"><h2>Events</h2>${chart(spec, happened)}</section>
+        <section class="card"><h2>Staking share</h2>${chart(SHARE, staked)}</section>
       </div>${latest(events, context)}</div>`;
 }
 
@@ -49,7 +61,7 @@ const EVENTS = {
   series: [{ name: "events", tone: "held", bars: true }],
 };
 const RATE = {
-  label: "Events a second, over the last minute",
+  label: "Events a second",
   series: [{ name: "events a second", tone: "held" }],
 };
 const SHARE = {
@@ -57,12 +69,6 @@ const SHARE = {
   series: [{ name: "staked", tone: "accent" }],
   unit: "%",
 };
-
-const counts = ({ series }) => series.map((w) => [w.at, w.newEvents]);
-const shares = ({ series }) => series.map((w) => [w.at, w.stakedShare * 100]);
-const pace = (recent) => recent.map((p) => [p.at, p.eventsPerSecond]);
-const staking = (recent) =>
-  recent.map((p) => [p.at, (Number(p.totals.staked) / Number(p.totals.tokens) || 0) * 100]);
 
 function choice(chosen, { set }) {
   return html`<div class="switch" role="group" aria-label="Window">${WINDOWS.map(
@@ -86,8 +92,7 @@ function now({ events, eventsPerSecond, totals }) {
 
 function chart(spec, rows) {
   if (rows.length < 2) {
-    return html`<p class="muted">A line needs two points: the first is there, the next comes with the next
-      block or window.</p>`;
+    return html`<p class="muted">A line needs two points: the first figures are there, the next come in a while.</p>`;
   }
   return html`<ngu-chart .spec=${spec} .rows=${rows}></ngu-chart>`;
 }

@@ -7,20 +7,24 @@ import { heading, marked, moment, table } from "../parts.js";
 
 export const place = "health";
 export const every = 1500;
+export const beats = true;
 export const title = () => "Health";
 
 export async function load(get) {
-  const [status, windows] = await Promise.all([
-    get("status"),
-    get("series", { window: "5m", limit: 288 }),
-  ]);
+  const [status, windows] = await Promise.all([get("status"), seriesOf(get)]);
   return { status, windows };
+}
+
+/** The last 24 hours; while there are few, the last hour in steps of 5 seconds. */
+async function seriesOf(get) {
+  const day = await get("series", { window: "5m", limit: 288 });
+  return day.series.length > 2 ? day : get("series", { window: "live", limit: 720 });
 }
 
 const WORDS = { ok: "well", warning: "look", alarm: "alarm", idle: "idle" };
 const TONES = { ok: "good", warning: "warn", alarm: "bad", idle: "" };
 
-export function view({ status, windows }, { live }) {
+export function view({ status, windows }) {
   return html`${heading("Health", overall(status))}
     <div class="stack">
       ${
@@ -32,7 +36,7 @@ export function view({ status, windows }, { live }) {
       ${flow(status)}
       <div class="columns">
         ${figuresOf(status)}
-        <section class="card"><h2>Lag and backlog</h2>${chart(windows.series, live.recent)}</section>
+        <section class="card"><h2>Lag and backlog</h2>${chart(windows.series)}</section>
       </div>
       <div class="columns">${endpoints(status.endpoints)}${jobs(status.jobs)}</div>
     </div>`;
@@ -127,10 +131,9 @@ const LAG = {
   ],
 };
 
-/** The last 24 hours; while there are none, the time since the page was opened. */
-function chart(windows, recent) {
-  const rows = (windows.length > 2 ? windows : recent).map((w) => [w.at, w.lag, w.backlog]);
-  if (rows.length < 2) return html`<p class="muted">The next block makes the first line.</p>`;
+function chart(series) {
+  const rows = series.map((w) => [w.at, w.lag, w.backlog]);
+  if (rows.length < 2) return html`<p class="muted">The first figures come in a while.</p>`;
   return html`<ngu-chart .spec=${LAG} .rows=${rows}></ngu-chart>`;
 }
 
