@@ -11,9 +11,10 @@ from infra.settings import Settings
 from ngu_points.aws.archive import PREFIX as SEGMENTS
 from ngu_points.aws.saved import BACKUP, FAILED
 from ngu_points.aws.tables import BATCH_EVENTS, STAKING_EVENTS
+from ngu_points.mirror.ledger import PREFIX as LEDGER
 
 LOGS = "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group"
-FUNCTIONS = ("persist-batch", "persist-staking", "process", "jobs", "scale")
+FUNCTIONS = ("persist-batch", "persist-staking", "process", "jobs", "scale", "api")
 
 
 def checked(app: cdk.App) -> None:
@@ -38,6 +39,7 @@ def _meant(name: str, settings: Settings) -> Iterator[tuple[str, str]]:
     if name == "events":
         yield "L1", "3.13 is what the locked wheels are built for and the tests run on"
         yield "SQS3", "These queues are the dead-letter queues"
+        yield "APIG4", "The API is for everybody: it only reads, and shows what the chain shows"
         for arn, reason in _wildcards(settings):
             yield f"IAM5[Resource::{arn}]", reason
     if name == "monitor":
@@ -65,6 +67,7 @@ def _wildcards(settings: Settings) -> Iterator[tuple[str, str]]:
     yield f"{alarms}:{settings.name('*')}", "The scale function asks for the stage's own alarms"
     bucket = f"arn:<AWS::Partition>:s3:::{settings.name('archive')}-<AWS::AccountId>-<AWS::Region>"
     yield f"{bucket}/{SEGMENTS}*", "Segments are named after the blocks in them"
+    yield f"{bucket}/{LEDGER}*", "Each version of the ledger is an object of its own"
     for table in (BATCH_EVENTS, STAKING_EVENTS):
         for prefix in (BACKUP, FAILED):
             yield (

@@ -11,6 +11,7 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_lambda as lambda_
 
 from infra import watched
+from infra.api import PATIENCE
 from infra.permissions import EVENT_TABLES
 from infra.roles import Arns
 from infra.schedules import MISSED
@@ -80,6 +81,8 @@ def watches(settings: Settings) -> Iterator[Watch]:
     yield from _of_processing(seen)
     yield from _signs_of_life(seen)
     yield from _left_behind(seen)
+    if settings.api:
+        yield from _of_the_api(seen)
 
 
 def _of_a_stream(seen: Watched, stream: str, table: str) -> Iterator[Watch]:
@@ -253,6 +256,37 @@ def _signs_of_life(seen: Watched) -> Iterator[Watch]:
         last=3,
         of=3,
         below=True,
+    )
+
+
+def _of_the_api(seen: Watched) -> Iterator[Watch]:
+    """What whoever asks the API notices."""
+    yield Watch(
+        "api-errors",
+        WARNING,
+        "The API's function fails: its log says why.",
+        seen.function("api", "Errors", "Sum"),
+        0,
+        last=3,
+        of=2,
+    )
+    yield Watch(
+        "api-throttles",
+        WARNING,
+        "The API is asked more at once than its function may answer: some are told 503.",
+        seen.function("api", "Throttles", "Sum"),
+        0,
+        last=3,
+        of=3,
+    )
+    yield Watch(
+        "api-slow",
+        WARNING,
+        "The API takes longer to answer than API Gateway waits: whoever asked was told 503.",
+        seen.function("api", "Duration", "Maximum"),
+        1_000 * PATIENCE,
+        last=3,
+        of=3,
     )
 
 

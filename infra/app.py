@@ -9,6 +9,7 @@ from aws_cdk import aws_lambda as lambda_
 
 from infra.acknowledged import acknowledge, checked
 from infra.alarms import alarms
+from infra.api import api
 from infra.dashboard import dashboard
 from infra.functions import functions
 from infra.host import host
@@ -45,6 +46,8 @@ def stacks(of: cdk.App, stage: Settings, code: Path | None) -> None:
     made = functions(events, stage, lasting, code / FUNCTIONS if code else None)
     streams(events, stage, lasting, made.urls)
     schedules(events, stage)
+    if made.api is not None:
+        api(events, stage, made.api)
     _let_alarms_scale(events, stage, made.scale)
     monitor = _stack(of, stage, "monitor")
     host(monitor, stage, net, lasting, code / MONITOR if code else None)

@@ -14,6 +14,7 @@ from ngu_points.aws import metrics
 from ngu_points.aws.metrics import METRICS, Metric
 
 FUNCTIONS = ("persist-batch", "persist-staking", "process", "jobs", "scale")
+API = "api"
 SUBSTITUTES = """
 ### What stands for what
 - `DeliveryToDynamoDB.Records` and `.Success` are ours: Firehose has no DynamoDB destination. They
@@ -43,7 +44,7 @@ def dashboard(stack: Stack, settings: Settings, alarms: Iterable[cloudwatch.Alar
     for stream, table in EVENT_TABLES.items():
         made.add_widgets(*_of_a_stream(seen, stream, table))
     made.add_widgets(*_of_tables(seen))
-    made.add_widgets(*_of_functions(seen))
+    made.add_widgets(*_of_functions(seen, (*FUNCTIONS, API) if settings.api else FUNCTIONS))
 
 
 def _processing(seen: Watched) -> list[cloudwatch.GraphWidget]:
@@ -103,10 +104,10 @@ def _of_tables(seen: Watched) -> list[cloudwatch.GraphWidget]:
     ]
 
 
-def _of_functions(seen: Watched) -> list[cloudwatch.GraphWidget]:
+def _of_functions(seen: Watched, names: Iterable[str]) -> list[cloudwatch.GraphWidget]:
     shown = (("Errors", "Sum"), ("Throttles", "Sum"), ("Duration", "p99"), ("Invocations", "Sum"))
     return [
-        _graph(f"Functions: {name}", [seen.function(f, name, how) for f in FUNCTIONS])
+        _graph(f"Functions: {name}", [seen.function(f, name, how) for f in names])
         for name, how in shown
     ]
 

@@ -1,4 +1,4 @@
-"""The functions: persist for each stream, process, jobs, scale; their logs, queues and roles."""
+"""The functions: persist for each stream, process, jobs, scale, api; logs, queues and roles."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import aws_cdk as cdk
 from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -38,6 +39,11 @@ PERSIST = Size(512, 170, 10)  # Firehose waits for 180 seconds
 PROCESS = Size(1769, 300, 3, 60)  # a tick that comes too late is dropped: another one comes
 JOBS = Size(1769, 900, 5, 3_600)
 SCALE = Size(256, 60, 1, 300)
+API = Size(1769, 300, 20)  # the first look at a long history outlasts its caller, not the function
+HANDLERS = {"api": "ngu_points.mirror.function.handler"}
+"""Of functions that are not in `ngu_points.aws.functions`."""
+COPY = cdk.Size.gibibytes(4)
+"""What the copy of the tables may take in the storage of a function that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class Functions:
     process: lambda_.Function
     jobs: lambda_.Function
     scale: lambda_.Function
+    api: lambda_.Function | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,7 @@ def functions(stack: Stack, settings: Settings, data: Data, code: Path | None) -
         _function(parts, "process", PROCESS, permissions.PROCESS),
         _function(parts, "jobs", JOBS, permissions.JOBS),
         _function(parts, "scale", SCALE, permissions.SCALE, _limits(settings)),
+        _function(parts, "api", API, permissions.API, storage=COPY) if settings.api else None,
     )
 
 
@@ -128,7 +136,12 @@ def _limits(settings: Settings) -> dict[str, str]:
 
 
 def _function(
-    parts: _Parts, name: str, size: Size, may: May, told: Mapping[str, str] | None = None
+    parts: _Parts,
+    name: str,
+    size: Size,
+    may: May,
+    told: Mapping[str, str] | None = None,
+    storage: cdk.Size | None = None,
 ) -> lambda_.Function:
     """A function with a log, a role and, if it is called by events, a dead-letter queue."""
     stack, settings = parts.stack, parts.settings
@@ -156,8 +169,9 @@ def _function(
         runtime=RUNTIME,
         architecture=lambda_.Architecture.ARM_64,
         code=parts.code,
-        handler=f"ngu_points.aws.functions.{name.partition('-')[0]}.handler",
+        handler=HANDLERS.get(name, f"ngu_points.aws.functions.{name.partition('-')[0]}.handler"),
         memory_size=size.memory,
+        ephemeral_storage_size=storage,
         timeout=Duration.seconds(size.seconds),
         reserved_concurrent_executions=size.at_once if settings.reserve else None,
         environment={**parts.told, **(told or {})},

@@ -25,6 +25,7 @@ from ngu_points.aws.tables import (
     TOKENS,
     TYPE_BLOCK,
 )
+from ngu_points.mirror.ledger import PREFIX as LEDGER
 
 TABLE_ACTIONS = {
     "get": "GetItem",
@@ -118,6 +119,23 @@ JOBS = May(
     lists=(SEGMENTS,),
     parameters={SETTINGS: "GetParameter"},
     dead_letters=("jobs-failed",),
+)
+
+API = May(
+    tables={
+        f"{BATCH_EVENTS}/{TYPE_BLOCK}": "query",
+        f"{STAKING_EVENTS}/{TYPE_BLOCK}": "query",
+        TOKENS: "scan",
+        POINTS: "scan",
+        FEAST_POOL: "scan",
+        COVERAGE: "query",
+        DEAD_LETTERS: "scan",
+        META: "get",
+        CHANGES: "query",
+    },
+    objects={SEGMENTS: "GetObject", LEDGER: "GetObject"},
+    lists=(SEGMENTS, LEDGER),
+    parameters={SETTINGS: "GetParameter", POSITION: "GetParameter"},
 )
 
 SCALE = May(

@@ -32,6 +32,8 @@ class Settings:
     encoding: str  # of Firehose's requests: GZIP or NONE
     reserve: bool  # reserved concurrency; small accounts have none to reserve
     rpc_ports: tuple[int, ...]  # on which Ethereum nodes are reached
+    api: bool  # whether there is an API for all to ask
+    api_rate: int  # requests a second that it takes
     log_level: str
     alarm_email: str  # empty: nobody is subscribed
 
@@ -77,6 +79,8 @@ def settings(stage: Stage, given: Callable[[str], Any]) -> Settings:
         encoding=_one_of(given, "contentEncoding", ("GZIP", "NONE")),
         reserve=_one_of(given, "reserve", ("true", "false")) == "true",
         rpc_ports=_ports(_text(given, "rpcPorts", "443")),
+        api=_one_of(given, "api", ("true", "false", *STAGES)) in ("true", stage),
+        api_rate=_within(given, "apiRate", 20, 1, 1_000),
         log_level=_one_of(given, "logLevel", ("info", "debug", "warn", "error")),
         alarm_email=_text(given, "alarmEmail", ""),
     )

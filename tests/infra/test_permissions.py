@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ from aws.deployed import SETTINGS, Deployed, context, deployed, url_payload
 from chains import CONTRACT, Chain, block_hash
 from conformance.test_stores import ALICE, BOB, CAROL, START, deliveries_of, event
 from infra import permissions
+from mirror.payloads import request
 from ngu_points.aws import wiring
 from ngu_points.aws.functions import jobs, persist, process, scale
 from ngu_points.aws.metrics import NAMESPACE
@@ -21,11 +24,13 @@ from ngu_points.aws.monitor import CALLS
 from ngu_points.aws.records import write
 from ngu_points.aws.store import UNDO_KEPT
 from ngu_points.aws.strays import WAIT
-from ngu_points.aws.tables import BATCH_EVENTS, STAKING_EVENTS
+from ngu_points.aws.tables import BATCH_EVENTS, META, STAKING_EVENTS
 from ngu_points.engine.coverage import BATCH, STREAMS, announce
 from ngu_points.engine.events import Rejected
 from ngu_points.engine.rules import DAY
 from ngu_points.errors import StoreError
+from ngu_points.mirror import function, ledger
+from ngu_points.mirror.deployment import Deployment as Stage
 from ngu_points.pipeline.schedule import JOBS
 
 ROLES = {
@@ -33,6 +38,7 @@ ROLES = {
     "process": permissions.PROCESS,
     "jobs": permissions.JOBS,
     "scale": permissions.SCALE,
+    "api": permissions.API,
 }
 EVENTS = [
     event("BatchMint", 1, 0, "", ALICE, 1, 9),
@@ -86,6 +92,7 @@ def stage(emulator_url: str, monkeypatch: pytest.MonkeyPatch, record: Record) ->
             process: lambda: "process",
             jobs: lambda: "jobs",
             scale: lambda: "scale",
+            function: lambda: "api",
         }
         for module, whose in role.items():
             monkeypatch.setattr(module, "handler", wrapped(record, whose, module.handler))
@@ -95,6 +102,7 @@ def stage(emulator_url: str, monkeypatch: pytest.MonkeyPatch, record: Record) ->
         made.clients["cloudwatch"] = cloudwatch
         yield made
     cloudwatch.close()
+    function._unit.cache_clear()
 
 
 class Functions:
@@ -138,6 +146,20 @@ def ordinary(stage: Deployed, clock: Clock) -> None:
             stage.job(job.name)
     clock.now += 2 * DAY
     stage.job("tidy")
+
+
+def asked(stage: Deployed, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """The API answers from what there is, a ledger of repairs among it."""
+    stage.variables["COPY"] = str(folder / stage.env.service / "copy.db")
+    patch.setattr(function, "os", SimpleNamespace(environ=stage.variables))
+    function._unit.cache_clear()
+    on = Stage(stage.env, wiring.settings(stage.env, 0))
+    name = f"{ledger.PREFIX}1.bin"
+    on.s3.put_object(Bucket=on.bucket, Key=name, Body=ledger._packed(ledger.Ledger()))
+    on.store.dynamo.put(META, {**ledger.KEY, "name": name, "version": 1})
+    answer = function.handler(request("/api/status"), context())
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])["valid"]["block"] == stage.store().position().block
 
 
 def forgotten(stage: Deployed) -> None:
@@ -208,15 +230,17 @@ def names(stage: Deployed) -> list[str]:
 
 
 def test_functions_do_what_their_roles_allow_and_no_less(
-    stage: Deployed, clock: Clock, record: Record, emulator_url: str, monkeypatch
+    stage: Deployed, clock: Clock, record: Record, emulator_url: str, monkeypatch, tmp_path: Path
 ) -> None:
     """All that may happen to them happens here; the calls are the tables of permissions."""
     ordinary(stage, clock)
+    asked(stage, tmp_path, monkeypatch)  # of tables with an archive and dead letters
     forgotten(stage)
     limits(stage, clock)
     stopped(stage)
     with deployed(emulator_url, monkeypatch) as second:
         taken_back(second, clock)
+        asked(second, tmp_path, monkeypatch)  # of tables with gaps, and nothing archived yet
     compare(record)
 
 

@@ -21,6 +21,7 @@ MAY: dict[str, May] = {
     "events/processrole": permissions.PROCESS,
     "events/jobsrole": permissions.JOBS,
     "events/scalerole": permissions.SCALE,
+    "events/apirole": permissions.API,
     "monitor/Role": permissions.MONITOR,
 }
 TRUSTED = {
@@ -111,7 +112,7 @@ def test_only_what_knows_no_resources_is_allowed_on_all(deployed: Deployment) ->
                 assert role == "monitor/Role"
                 assert action == "cloudwatch:PutMetricData" or AGENT.fullmatch(action)
             elif resource.endswith("*"):
-                assert re.search(r"(log-stream:|segments/|/ngu-[\w-]+/|:alarm:ngu-\*-\w+)\*?$",
+                assert re.search(r"(log-stream:|segments/|ledger/|/ngu-[\w-]+/|:alarm:ngu-\*-\w+)\*?$",
                                  resource), resource  # fmt: skip
 
 

@@ -48,13 +48,13 @@ def called(path: str, headers: dict[str, str] | None = None, **query: Any) -> di
 def site(synced: Stage, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Replica]:
     """The function on the stage, and what answers beside the database of the same chain."""
     monkeypatch.setenv("COPY", str(tmp_path / "copy.db"))
-    function._site.cache_clear()
+    function._unit.cache_clear()
     loop = asyncio.new_event_loop()  # else the adapter makes one, and nobody closes it
     asyncio.set_event_loop(loop)
     beside = Replica(synced.folder / "ngu.db", rules_of(synced.config))
     beside.refresh()
     yield beside
-    function._site.cache_clear()
+    function._unit.cache_clear()
     asyncio.set_event_loop(None)
     loop.close()
 

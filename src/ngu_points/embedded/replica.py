@@ -159,6 +159,8 @@ class Replica:
     def forget(self) -> None:
         """Load everything at the next refresh: the database was made by other hands."""
         self._seen = None
+        for found in (self._past, self._stories, self._shares):
+            found.clear()
 
     def _loaded(self, history: History) -> Hot:
         """The whole state from the database; numbers of wallets begin anew."""

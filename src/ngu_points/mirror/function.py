@@ -19,7 +19,9 @@ from mangum import Mangum
 
 from ngu_points.aws import environment as environments
 from ngu_points.aws import wiring
-from ngu_points.config import rules_of
+from ngu_points.aws.environment import Environment
+from ngu_points.config import Config, rules_of
+from ngu_points.embedded.database import naming_errors
 from ngu_points.embedded.replica import Replica
 from ngu_points.errors import NguError, UsageError
 from ngu_points.logs import configure_logging
@@ -31,39 +33,49 @@ from ngu_points.web.guard import Limits
 log = logging.getLogger("ngu")
 EVERY = 10.0
 """Seconds between two looks at the tables."""
+PART = 10
+"""Looking takes no more than one in so many seconds, however much there is to copy."""
+ASKING = ("/api/", "/health", "/ready", "/metrics")
+"""Paths that are answered from the copy; all others are files of the dashboard."""
 TEXT = ["text/", "application/json", "application/problem+json", "image/svg+xml"]
 STOPPED = 900
 """A position that is older than so many seconds means that nothing is being processed."""
 
 
 class Site:
-    """The copy, what answers from it, and when the tables were looked at last."""
+    """The copy, what answers from it, and when the tables are looked at next."""
 
-    def __init__(self, deployment: Deployment, path: Path) -> None:
-        config = deployment.config
-        self.deployment, self.path = deployment, path
+    def __init__(self, env: Environment, config: Config, path: Path) -> None:
+        self.env, self.config, self.path = env, config, path
         self.replica = Replica(path, rules_of(config), running=self._running)
         limits = Limits(config.web.requests_per_second, tuple(config.web.cors))
         app = application(self.replica, None, limits)
         self.answer = Mangum(app, lifespan="off", text_mime_types=TEXT)
-        self._looked = 0.0
+        self._due = 0.0
         self._known: Any = None
 
-    def follow(self, now: float) -> None:
+    def follow(self) -> None:
         """Bring the copy up to date if it is time and the tables have moved."""
-        if self._looked and now - self._looked < EVERY:
+        began = time.time()
+        if began < self._due:
             return
-        self._looked = now
         try:
-            on = Deployment(self.deployment.env, self.deployment.config)
-            position = on.store.position()
-            if position != self._known:
+            self._follow()
+        except (NguError, OSError) as error:  # what there is goes on answering, for its block
+            fields = {"why": str(error) or type(error).__name__}
+            log.warning("copy not brought up to date", extra={"fields": fields})
+        now = time.time()
+        self._due = now + max(EVERY, PART * (now - began))
+
+    def _follow(self) -> None:
+        on = Deployment(self.env, self.config)
+        position = on.store.position()
+        if position != self._known:
+            with naming_errors(self.path):
                 copied(on, self.path, strict=False)
-                self.replica.forget()
-                self._known = position
-            self.replica.refresh()
-        except NguError as error:  # what there is goes on answering, for the block that it is of
-            log.warning("copy not brought up to date", extra={"fields": {"why": str(error)}})
+            self.replica.forget()
+            self._known = position
+        self.replica.refresh()
 
     def _running(self) -> bool:
         seen = self.replica.newest()
@@ -71,17 +83,32 @@ class Site:
 
 
 def handler(payload: Mapping[str, Any], context: Any) -> Any:
-    """Answer a request of a function URL or an HTTP API."""
+    """Answer a request of an HTTP API or a function URL."""
     site = _site()
-    site.follow(time.time())
+    if str(payload.get("rawPath")).startswith(ASKING):
+        site.follow()
     return site.answer(dict(payload), context)
 
 
-@cache
 def _site() -> Site:
-    configure_logging(os.environ.get("LOG_LEVEL", "info"))
+    """The site; another one once the settings are others."""
+    env, path, sites = _unit()
+    try:
+        config = wiring.settings(env, time.time())
+    except NguError as error:
+        if not sites:
+            raise
+        log.warning("settings not read again", extra={"fields": {"why": str(error)}})
+        return sites[0]
+    if not sites or sites[0].config != config:
+        sites[:] = [Site(env, config, path)]
+    return sites[0]
+
+
+@cache
+def _unit() -> tuple[Environment, Path, list[Site]]:
     env = environments.environment(os.environ)
+    configure_logging(env.log_level)
     if not env.archive:
         raise UsageError("ARCHIVE_BUCKET is not set in the environment: the deployment sets it")
-    deployment = Deployment(env, wiring.settings(env, int(time.time())))
-    return Site(deployment, Path(os.environ.get("COPY", "/tmp/ngu/copy.db")))
+    return env, Path(os.environ.get("COPY", "/tmp/ngu/copy.db")), []

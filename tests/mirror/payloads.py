@@ -1,0 +1,33 @@
+"""What API Gateway hands a function of a request: payload format 2.0, as a function URL does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def request(
+    path: str, query: str = "", headers: dict[str, str] | None = None, method: str = "GET"
+) -> dict[str, Any]:
+    """A request of an HTTP API with one route, `$default`."""
+    host = "abcdefghij.execute-api.us-east-1.amazonaws.com"
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": {
+            "accept": "*/*", "content-length": "0", "host": host, "user-agent": "test",
+            "x-amzn-trace-id": "Root=1-692c0000-0123456789abcdef01234567",
+            "x-forwarded-for": "192.0.2.1", "x-forwarded-port": "443",
+            "x-forwarded-proto": "https", **(headers or {}),
+        },
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "abcdefghij", "domainName": host,
+            "domainPrefix": "abcdefghij",
+            "http": {"method": method, "path": path, "protocol": "HTTP/1.1",
+                     "sourceIp": "192.0.2.1", "userAgent": "test"},
+            "requestId": "r", "routeKey": "$default", "stage": "$default",
+            "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": 1_767_225_600_000,
+        },
+        "isBase64Encoded": False,
+    }  # fmt: skip
