@@ -158,6 +158,15 @@ def test_what_is_no_request_is_refused(api: Api, request_: bytes) -> None:
     assert api.get("/health") == {"status": "ok"}
 
 
+def test_head_is_answered_without_a_body(api: Api) -> None:
+    """Everywhere, also where a GET would not end."""
+    for path in ("/api/live", "/api/leaderboard", "/api/exports/tokens", "/metrics", "/"):
+        request = f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        head, _, body = raw(api, request.encode()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert body == b""
+
+
 def test_answers_carry_the_headers_that_browsers_heed(api: Api) -> None:
     """A policy that lets the shipped files only in, no sniffing, no frames, no other origin."""
     for path in ("/api/status", "/api/nothing", "/", "/openapi.json"):
@@ -167,6 +176,7 @@ def test_answers_carry_the_headers_that_browsers_heed(api: Api) -> None:
         assert "unsafe" not in policy
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
+        assert headers["cache-control"] in ("no-cache", "no-store")
         assert "access-control-allow-origin" not in headers
         assert "server" not in headers
 

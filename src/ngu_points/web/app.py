@@ -72,6 +72,8 @@ def application(source: Source, hub: Hub | None, limits: Limits) -> Starlette:
     async def live(request: Request) -> Response:
         if hub is None:
             raise _not_streamed("/api/status with If-None-Match says when something is new")
+        if request.method == "HEAD":  # its body, which is never sent, would not end
+            return Response(media_type="text/event-stream")
         return stream(hub, request.headers.get("last-event-id"))
 
     async def export(request: Request) -> Response:
