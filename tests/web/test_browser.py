@@ -138,6 +138,20 @@ def test_a_wallets_explanation_adds_up(tab: Tab, running: Site) -> None:
     expect(page.locator("[aria-label=Intervals] tbody tr").first).to_contain_text("block")
 
 
+def test_a_page_belongs_to_one_block(tab: Tab, running: Site) -> None:
+    """While blocks come fast, points above and explanation below are always of the same block."""
+    page = tab.go(f"#/wallet/{next(iter(expected(running, running.height)))}")
+    seen = set()
+    for _ in range(12):
+        running.chain.grow(1)
+        both = page.evaluate("['#points', '#sum'].map(n => document.querySelector(n).innerText)")
+        assert both[0] == both[1]
+        seen.add(both[0])
+        page.wait_for_timeout(250)
+    assert len(seen) > 1
+    running.wait()
+
+
 def test_holdings_and_feasts_of_a_wallet_are_the_oracles(tab: Tab, running: Site) -> None:
     """Held and staked tokens and the newest feast share are what the oracle says."""
     truth = running.truth(running.height)

@@ -26,11 +26,12 @@ export async function load(get, { subject, ui }) {
   const { season } = ui;
   const record = await get(path, { season });
   if (!record.known) return { record };
-  const [holdings, feasts, why, history] = await Promise.all([
-    get(`${path}/holdings`, { limit: ui.ranges }),
+  const at = record.valid.block; // all of it as of one block, also where blocks come fast
+  const [holdings, why, history, { valid: _, ...feasts }] = await Promise.all([
+    get(`${path}/holdings`, { at, limit: ui.ranges }),
+    get(`${path}/explanation`, { at, season, limit: ui.intervals }),
+    get(`${path}/history`, { to: at, season, points: 120 }),
     get(`${path}/feasts`, { limit: ui.feasts }),
-    get(`${path}/explanation`, { season, limit: ui.intervals }),
-    get(`${path}/history`, { season, points: 120 }),
   ]);
   return { record, holdings, feasts, why, history };
 }
