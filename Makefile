@@ -67,6 +67,8 @@ lock:
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command "make lock" --extra aws -c requirements/dev.txt pyproject.toml -o requirements/aws.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+	  --custom-compile-command "make lock" -c requirements/aws.txt requirements/functions.in -o requirements/functions.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command "make lock" -c requirements/dev.txt requirements/infra.in -o requirements/infra.txt
 	echo ministack==1.5.33 | uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command "make lock" - -o requirements/emulator.txt

@@ -28,7 +28,10 @@ MINUTES = HOURS * 60
 GB = 2**30
 SECONDS = {"persist": 0.2, "process": 0.5, "jobs": 0.5, "scale": 0.5}
 """What an idle run of each function is assumed to take."""
-MEMORY = {"persist": 0.5, "process": 1.73, "jobs": 1.73, "scale": 0.25}  # GB, as functions.py says
+MEMORY = {"persist": 0.5, "process": 1.73, "jobs": 1.73, "scale": 0.25, "api": 1.73}
+"""GB, as functions.py says."""
+ANSWER = 0.005  # seconds of an answer of the API, assumed: bench.api measures a tenth of it
+ASKED_BYTES = 700  # of logs of a request: of the API and of the function, assumed
 LOG_BYTES = 2_000  # of one run, assumed: what Lambda writes, our line, the metrics
 MACHINE_METRICS = 7  # of detailed monitoring
 DISK = 16  # GB of the monitor
@@ -58,7 +61,7 @@ class Line:
     usd: float
 
 
-ENDPOINTS, ALARM_METRICS = 7, 123
+ENDPOINTS, ALARM_METRICS = 7, 126
 """As the templates have it; tests/infra counts them there."""
 
 
@@ -203,6 +206,31 @@ def per_million(units: Mapping[str, Any], prices: Mapping[str, Any]) -> Iterator
     yield Line("NAT", "1 KB an event from the node", node)
 
 
+def asking(look: Mapping[str, Any], prices: Mapping[str, Any]) -> Iterator[Line]:
+    """A million requests of the API, and a month in which somebody asks every minute."""
+    functions, each = prices["lambda"], prices["apigateway"]["request_million"]
+    yield Line("API Gateway", "a million requests", each)
+    seconds = 1e6 * ANSWER * MEMORY["api"]
+    yield Line(
+        "Lambda",
+        f"{1_000 * ANSWER:.0f} ms each, assumed",
+        functions["request_million"] + seconds * functions["gb_second"],
+    )
+    yield Line(
+        "logs",
+        f"{ASKED_BYTES} bytes each, assumed",
+        1e6 * ASKED_BYTES / GB * prices["cloudwatch"]["logs_gb"],
+    )
+    reads = MINUTES * look["read"] / 1e6 * prices["dynamodb"]["read_million"]
+    copying = MINUTES * look["seconds"] * MEMORY["api"] * functions["gb_second"]
+    yield Line(
+        "looking at the tables every minute, all month",
+        f"{look['read']:,} read units for {look['tokens']:,} tokens in {look['runs']:,} ranges and"
+        f" {look['wallets']:,} wallets; of each instance that is asked",
+        reads + copying,
+    )
+
+
 def levers(has: Counts, prices: Mapping[str, Any]) -> Iterator[Line]:
     """What an operator can change in a stage, and what that saves a month."""
     net, ec2 = prices["network"], prices["ec2"]
@@ -248,6 +276,13 @@ def _of_one(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def look_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a look of the API at the tables takes, from the results of `python -m bench.api`."""
+    sizes = {name: found[name] for name in ("tokens", "runs", "wallets")}
+    read, seconds = found["next look, read units"], found["next look, seconds"]
+    return {"read": read, "seconds": seconds, **sizes}
+
+
 def table(bills: Mapping[str, Sequence[Line]]) -> str:
     """Bills side by side as a table of Markdown, with their sums."""
     items: dict[str, dict[str, Line]] = {}
@@ -285,8 +320,13 @@ def prices() -> dict[str, Any]:
 
 
 def units() -> dict[str, Any]:
-    """The units that were counted last: by traffic, and idle."""
+    """The units that were counted last: by traffic, idle, and of the API."""
     found: dict[str, Any] = json.loads((HERE / "units.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _last_line(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
     return found
 
 
@@ -295,13 +335,16 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m infra.costs", description=__doc__)
     parser.add_argument("--load", type=Path, metavar="FILE", help="results of bench.load")
     parser.add_argument("--idle", type=Path, metavar="FILE", help="output of bench.idle")
+    parser.add_argument("--api", type=Path, metavar="FILE", help="output of bench.api")
     parser.add_argument("--keep", action="store_true", help="keep these units in units.json")
     given = parser.parse_args(words)
     listed, known = prices(), units()
     if given.load:
         known["traffic"] = units_of(json.loads(given.load.read_text(encoding="utf-8")))
     if given.idle:
-        known["idle"] = json.loads(given.idle.read_text(encoding="utf-8").splitlines()[-1])
+        known["idle"] = _last_line(given.idle)
+    if given.api:
+        known["api"] = look_of(_last_line(given.api))
     if given.keep:
         (HERE / "units.json").write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     write = sys.stdout.write
@@ -312,6 +355,7 @@ def main(words: list[str]) -> int:
     write(f"\nA month in which nothing happens\n\n{table(idle)}\n\n{largest(idle['prod'])}\n")
     busy = {name: list(per_million(one, listed)) for name, one in known["traffic"].items()}
     write(f"\nA million events\n\n{table(busy)}\n")
+    write(f"\nThe API\n\n{table({'USD': list(asking(known['api'], listed))})}\n")
     write(f"\nWhat can be changed\n\n{choices(listed)}\n")
     return 0
 

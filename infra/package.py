@@ -1,8 +1,9 @@
 """What runs on AWS, ready to be shipped: `python -m infra.package` fills infra/.build.
 
-The functions get a folder of our code and the locked dependencies for arm64, the event monitor the
-same as wheels that it installs without a package index. A mark says of which sources they were
-made, so that nothing older and nothing without dependencies is ever deployed.
+The event monitor gets our code and the locked dependencies for arm64 as wheels, which it installs
+without a package index, and the functions a folder of those that they import. A mark says of
+which sources they were made, so that nothing older and nothing without dependencies is ever
+deployed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 BUILD = ROOT / "infra" / ".build"
 LOCK = ROOT / "requirements" / "aws.txt"
+LEAN = ROOT / "requirements" / "functions.txt"
+"""Of the same versions, but only what functions import: they start the sooner."""
 HOST = ROOT / "infra" / "monitor"
 WEIGHTS = ROOT / "infra" / "config"
 """CSV files of weights that the settings name; there need not be any."""
@@ -57,9 +60,13 @@ def package(build: Path = BUILD) -> None:
     shutil.copy(LOCK, build / MONITOR / "requirements.txt")
     shutil.copytree(HOST, build / MONITOR, dirs_exist_ok=True)
     functions = build / FUNCTIONS
-    install = ("install", "--no-index", "--no-deps", "--no-compile", *target, "--target")
-    files = sorted(map(str, wheels.glob("*.whl")))
-    subprocess.run([*PIP, *install, str(functions), *files], check=True)
+    install = ("install", "--no-index", "--no-deps", "--no-compile", *target)
+    into = ("--target", str(functions))
+    locked = ("--require-hashes", "--find-links", str(wheels), "-r", str(LEAN))
+    subprocess.run([*PIP, *install, *locked, *into], check=True)
+    shutil.rmtree(functions / "bin", ignore_errors=True)  # commands, which nobody types there
+    (ours,) = wheels.glob("ngu_points-*.whl")
+    subprocess.run([*PIP, *install, *into, str(ours)], check=True)
     for folder in (functions, build / MONITOR):
         if WEIGHTS.is_dir():
             shutil.copytree(WEIGHTS, folder / "config")
@@ -67,12 +74,12 @@ def package(build: Path = BUILD) -> None:
     if size > LARGEST:
         raise ValueError(f"{functions} has {size:,} bytes: a function takes {LARGEST:,} at most")
     (build / MARK).write_text(made_of + "\n")
-    print(f"{functions}: {size / 1e6:.0f} MB, {len(files)} wheels")
+    print(f"{functions}: {size / 1e6:.0f} MB; {len(list(wheels.iterdir()))} wheels beside it")
 
 
 def _shipped() -> Iterator[Path]:
     yield ROOT / "pyproject.toml"
-    yield LOCK
+    yield from (LOCK, LEAN)
     for folder in (SOURCE / "ngu_points", HOST, WEIGHTS):
         found = (path for path in folder.rglob("*") if path.is_file())
         yield from sorted(path for path in found if "__pycache__" not in path.parts)

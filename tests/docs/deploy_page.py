@@ -33,6 +33,8 @@ def render(page: str) -> str:
         "A million events, by what they are (mints of 400 tokens each; transfers of single tokens"
         " at random; staking\nand unstaking):",
         costs.table(busy),
+        "The API, if it is asked a million times in a month, and at least every minute:",
+        costs.table({"USD": list(costs.asking(units["api"], prices))}),
         "What makes it cheaper:",
         costs.choices(prices),
         "And what would make it dearer: an index that held `processed` would be written once more"

@@ -58,6 +58,16 @@ def test_a_bill_adds_up() -> None:
     assert found["Lambda"] == pytest.approx(1e6 * 0.01 * 0.5 * 0.0000133334 + 0.001 * 0.2)
 
 
+def test_what_the_api_costs_grows_with_requests_and_looks() -> None:
+    """By hand: a dollar a million for the gateway, reads of a look times the minutes of a month."""
+    look = {"read": 1_000, "seconds": 0.0, "tokens": 1, "runs": 1, "wallets": 1}
+    found = {line.what: line.usd for line in costs.asking(look, PRICES)}
+    assert found["API Gateway"] == 1.0
+    assert found["Lambda"] == pytest.approx(0.2 + 5_000 * 1.73 * 0.0000133334)
+    (looks,) = (usd for what, usd in found.items() if "tables" in what)
+    assert looks == pytest.approx(730 * 60 * 1_000 / 1e6 * 0.125)
+
+
 def test_the_units_keep_to_the_targets() -> None:
     """An event costs at most 3 write units in its table, a staking event 4."""
     for name, units in UNITS["traffic"].items():

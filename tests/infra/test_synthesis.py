@@ -183,3 +183,5 @@ def test_what_runs_is_locked_for_its_platform() -> None:
         name = re.split(r"[^\w-]", wanted)[0]
         assert any(line.startswith(f"{name}==") for line in pinned), f"{name}: run `make lock`"
     assert all("aarch64" in platform for platform in package.PLATFORMS)
+    lean = [line for line in package.LEAN.read_text().splitlines() if "==" in line]
+    assert {line for line in lean if not line.startswith(" ")} < set(pinned)
