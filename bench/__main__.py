@@ -72,7 +72,7 @@ def _pipeline(
     again = (*NGU, "rebuild", *_of(work, db), "--json")
     rebuilds = [measure.run(again, folder) for _ in range(runs)]
     _same(rebuilds[-1].answer["fingerprint"], syncs)
-    return syncs, rebuilds, {name: (after[name] - before[name]) / runs for name in after}
+    return syncs, rebuilds, {name: (after[name] - before.get(name, 0)) / runs for name in after}
 
 
 def _of(work: Workload, db: Path) -> tuple[str, ...]:

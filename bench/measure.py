@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import numpy as np
+
 from ngu_points.errors import NguError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +39,7 @@ def run(arguments: Sequence[str], folder: Path) -> Cost:
     words = [sys.executable, *arguments]
     began = time.perf_counter()
     with subprocess.Popen(
-        words, cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        words, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         memory = _Memory(process.pid)
         memory.start()
@@ -80,7 +82,7 @@ def node(kind: str, events: int, tail: int = 0) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.node", kind, str(events), str(tail)],
         cwd=ROOT,
-        env=_environment(),
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -101,15 +103,22 @@ def node(kind: str, events: int, tail: int = 0) -> Iterator[str]:
         process.stdout.close()
 
 
+def spread(seconds: Sequence[float]) -> dict[str, float]:
+    """Median and 99th percentile in milliseconds, the latter a value that occurred."""
+    p50, p99 = np.quantile(seconds, (0.5, 0.99), method="higher").tolist()
+    return {"p50": p50 * 1e3, "p99": p99 * 1e3}
+
+
 def node_cost(url: str) -> dict[str, float]:
-    """What the node has spent so far: `cpu` seconds, `requests`, `bytes`."""
+    """What the node has spent so far: `cpu` seconds, `requests`, `bytes`, calls by method."""
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "bench_cost", "params": []})
     with urlopen(url, body.encode(), timeout=10) as response:
         result: dict[str, float] = json.load(response)["result"]
     return result
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The variables of a process that runs this checkout, without settings from outside."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NGU_")}
     path = os.pathsep.join((str(ROOT), str(ROOT / "src")))
     return kept | {"PYTHONPATH": path, "LOG_LEVEL": "warn"}

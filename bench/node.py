@@ -15,6 +15,7 @@ import socketserver
 import sys
 import threading
 import time
+from collections import Counter
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +38,7 @@ class Node:
         self.rendered = rendered
         self.final = rendered.last_block - tail
         self.requests = 0
+        self.calls: Counter[str] = Counter()
         self.bytes = 0
         self.lock = threading.Lock()
 
@@ -47,8 +49,9 @@ class Node:
         return {row.tobytes(): number for number, row in hashes}
 
     def cost(self) -> dict[str, float]:
-        """CPU seconds of this process, HTTP requests and bytes of answers so far."""
-        return {"cpu": time.process_time(), "requests": self.requests, "bytes": self.bytes}
+        """CPU seconds of this process, HTTP requests, bytes of answers, and calls by method."""
+        spent = {"cpu": time.process_time(), "requests": self.requests, "bytes": self.bytes}
+        return spent | self.calls
 
     def answer(self, body: bytes) -> Pieces:
         """The answer to one request or to a batch of them."""
@@ -63,10 +66,11 @@ class Node:
     def _one(self, call: dict[str, Any]) -> Pieces:
         start = b'{"jsonrpc":"2.0","id":%s,' % msgspec.json.encode(call["id"])
         method, params = call["method"], call.get("params") or []
+        self.calls[method] += 1
         if method == "eth_getLogs":
             low, high = self._range(params[0])
-            if (high - low + 1) * LOGS_PER_BLOCK > MAX_RESULTS:
-                return [start, b'"error":', _too_many(low), b"}"]
+            if len(self.rendered.among(low, high)) * LOGS_PER_BLOCK > MAX_RESULTS:
+                return [start, b'"error":', self._too_many(low), b"}"]
             return [start, b'"result":[', *self.rendered.logs(low, high), b"]}"]
         try:
             result = self._small(method, params)
@@ -74,6 +78,11 @@ class Node:
             fault = {"code": -32601, "message": str(error)}
             return [start, b'"error":', msgspec.json.encode(fault), b"}"]
         return [start, b'"result":', msgspec.json.encode(result), b"}"]
+
+    def _too_many(self, low: int) -> bytes:
+        high = low + MAX_RESULTS // LOGS_PER_BLOCK * self.rendered.every - 1
+        text = f"query returned more than {MAX_RESULTS} results. Try with this block range"
+        return msgspec.json.encode({"code": -32005, "message": f"{text} [0x{low:X}, 0x{high:X}]."})
 
     def _range(self, asked: dict[str, str]) -> tuple[int, int]:
         """The blocks that a filter names, by number or by the hash of one."""
@@ -109,12 +118,6 @@ class Node:
             case "bench_cost":
                 return self.cost()
         raise LookupError(f"the bench node does not know {method}")
-
-
-def _too_many(low: int) -> bytes:
-    high = low + MAX_RESULTS // LOGS_PER_BLOCK - 1
-    text = f"query returned more than {MAX_RESULTS} results. Try with this block range"
-    return msgspec.json.encode({"code": -32005, "message": f"{text} [0x{low:X}, 0x{high:X}]."})
 
 
 class _Connection(socketserver.StreamRequestHandler):

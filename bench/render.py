@@ -25,7 +25,7 @@ from ngu_points.engine.events import I64, TYPES, U8, Kind
 from ngu_points.engine.runs import NOBODY
 
 CHUNK_BLOCKS = 2_500
-"""Blocks rendered at once; 50,000 logs keep the work in some tens of megabytes."""
+"""Blocks with logs rendered at once; 50,000 logs keep the work in some tens of megabytes."""
 
 _ERC721 = "Transfer(address,address,uint256)"
 _NGU = {
@@ -58,28 +58,36 @@ class Rendered:
     """A chain's logs as text. A chunk holds `CHUNK_BLOCKS` blocks; each log ends with a comma."""
 
     chunks: tuple[bytes, ...]
-    starts: tuple[I64, ...]  # of each block in its chunk, and the chunk's length
+    starts: tuple[I64, ...]  # of each block with logs in its chunk, and the chunk's length
     block_hash: U8  # [blocks + 1, 32]; first that of the parent of FIRST_BLOCK
+    every: int = 1  # blocks for one with logs
 
     @property
     def last_block(self) -> int:
         """The newest block."""
         return FIRST_BLOCK + len(self.block_hash) - 2
 
+    @property
+    def logged(self) -> int:
+        """How many blocks have logs."""
+        return sum(len(starts) - 1 for starts in self.starts)
+
+    def among(self, from_block: int, to_block: int) -> range:
+        """The blocks with logs in a range, numbered from 0 on."""
+        low, high = max(from_block - FIRST_BLOCK, 0), to_block - FIRST_BLOCK
+        return range(-(-low // self.every), min(high // self.every, self.logged - 1) + 1)
+
     def logs(self, from_block: int, to_block: int) -> list[memoryview]:
         """The logs of a block range, without brackets, in pieces; no comma after the last."""
-        pieces = []
-        low, high = from_block - FIRST_BLOCK, min(to_block, self.last_block) - FIRST_BLOCK
-        high = min(high, sum(len(starts) - 1 for starts in self.starts) - 1)
-        if low > high:
+        pieces, found = [], self.among(from_block, to_block)
+        if not found:
             return []
-        for at in range(max(low, 0) // CHUNK_BLOCKS, high // CHUNK_BLOCKS + 1):
+        for at in range(found[0] // CHUNK_BLOCKS, found[-1] // CHUNK_BLOCKS + 1):
             starts, base = self.starts[at], at * CHUNK_BLOCKS
-            begin = starts[max(low - base, 0)]
-            end = starts[min(high + 1 - base, len(starts) - 1)]
+            begin = starts[max(found[0] - base, 0)]
+            end = starts[min(found[-1] + 1 - base, len(starts) - 1)]
             pieces.append(memoryview(self.chunks[at])[begin:end])
-        if pieces:
-            pieces[-1] = pieces[-1][:-1]
+        pieces[-1] = pieces[-1][:-1]
         return pieces
 
 
@@ -98,7 +106,7 @@ def render(work: Workload, tail: int = 0) -> Rendered:
         ends = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
         chunks.append(text[used].tobytes())
         starts.append(ends[np.r_[0 : len(ends) - 1 : LOGS_PER_BLOCK, len(ends) - 1]])
-    return Rendered(tuple(chunks), tuple(starts), hashes)
+    return Rendered(tuple(chunks), tuple(starts), hashes, work.every)
 
 
 def signatures(kind: str) -> list[str]:
@@ -118,21 +126,22 @@ def header(rendered: Rendered, block: int, *, whole: bool = False) -> dict[str, 
         return None
     own = "0x" + rendered.block_hash[at].tobytes().hex()
     parent = "0x" + rendered.block_hash[at - 1].tobytes().hex() if at else _WORD
-    logged = 0 < at <= sum(len(starts) - 1 for starts in rendered.starts)
+    logged = bool(rendered.among(block, block))
     return {
         "number": hex(block),
         "hash": own,
         "parentHash": parent,
         "timestamp": hex(GENESIS + (at - 1) * SECONDS_PER_BLOCK),
         "logsBloom": "0x" + ("ff" if logged else "00") * 256,
-        "transactions": _transactions(block, own) if whole and logged else [],
+        "transactions": _transactions(rendered, block, own) if whole else [],
         **_UNUSED,
     }
 
 
-def _transactions(block: int, block_hash: str) -> list[dict[str, Any]]:
+def _transactions(rendered: Rendered, block: int, block_hash: str) -> list[dict[str, Any]]:
     """What the logs of a block were written by; nobody here looks into them."""
-    rows = np.arange(LOGS_PER_BLOCK) + (block - FIRST_BLOCK) * LOGS_PER_BLOCK
+    found = rendered.among(block, block)
+    rows = np.arange(len(found) * LOGS_PER_BLOCK) + found.start * LOGS_PER_BLOCK
     place = {"blockHash": block_hash, "blockNumber": hex(block)}
     return [
         {**_TRANSACTION, **place, "hash": "0x" + row.tobytes().hex(), "transactionIndex": hex(at)}

@@ -6,7 +6,7 @@ Wallets are indices here, `NOBODY` where an event has none; `addresses` gives th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,13 +26,18 @@ _BURNS = {"erc721": 0.08, "ngu": 0.16}  # of the events that are the last about 
 _WHOLE_PARCELS = 0.08
 _LARGEST = 400
 _LOTS = 16
+SPARSE = 432  # blocks of `sparse` for one with events
+DROPPED = 10_000  # tokens of each mint of `drop`
 _SINGLE_LOTS = 0.7
 _SMALL_LOT = _LARGEST // _LOTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workload:
-    """n events in position order, `LOGS_PER_BLOCK` of them a block; every column has shape [n]."""
+    """n events in position order, `LOGS_PER_BLOCK` of them a block; every column has shape [n].
+
+    All blocks have events, or one of `every` so many.
+    """
 
     kind: str  # of the contract, as `--kind` takes it
     wallets: int
@@ -41,6 +46,7 @@ class Workload:
     recipient: I64  # NOBODY on a burn, a stake and an unstake
     first: I64
     quantity: I64
+    every: int = 1
 
     def __len__(self) -> int:
         return len(self.effect)
@@ -48,7 +54,7 @@ class Workload:
     @property
     def block(self) -> I64:
         """The block number of each event."""
-        return FIRST_BLOCK + np.arange(len(self)) // LOGS_PER_BLOCK
+        return FIRST_BLOCK + np.arange(len(self)) // LOGS_PER_BLOCK * self.every
 
     @property
     def timestamp(self) -> I64:
@@ -58,7 +64,7 @@ class Workload:
     @property
     def last_block(self) -> int:
         """The newest block, which is final."""
-        return FIRST_BLOCK + max(len(self) - 1, 0) // LOGS_PER_BLOCK
+        return FIRST_BLOCK + max(len(self) - 1, 0) // LOGS_PER_BLOCK * self.every + self.every - 1
 
     @property
     def last_timestamp(self) -> int:
@@ -112,11 +118,27 @@ def _ngu(n: int, rng: np.random.Generator) -> Workload:
     return Workload("ngu", wallets, effect, sender, recipient, first, quantity)
 
 
+def _drop(n: int, rng: np.random.Generator) -> Workload:
+    """Nothing but mints of 10,000 tokens each: a collection far larger than its history."""
+    wallets = max(n // EVENTS_PER_WALLET, 10)
+    effect, nobody = np.full(n, Kind.MINT, np.uint8), np.full(n, NOBODY)
+    first, quantity = 1 + np.arange(n) * DROPPED, np.full(n, DROPPED)
+    return Workload("ngu", wallets, effect, nobody, rng.integers(0, wallets, n), first, quantity)
+
+
+def _sparse(n: int, rng: np.random.Generator) -> Workload:
+    """Single tokens in few blocks: 2,000 events are one day of a chain with a block in 2 s."""
+    return replace(_erc721(n, rng), every=SPARSE)
+
+
 _KINDS: dict[str, Callable[[int, np.random.Generator], Workload]] = {
     "erc721": _erc721,
     "ngu": _ngu,
+    "drop": _drop,
+    "sparse": _sparse,
 }
-KINDS = tuple(_KINDS)
+KINDS = ("erc721", "ngu")
+"""The workloads that everything is measured with; `drop` and `sparse` have rows of their own."""
 
 
 def _subjects(n: int, mints: float, rng: np.random.Generator) -> tuple[I64, Bool]:
