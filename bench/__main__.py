@@ -1,4 +1,4 @@
-"""`python -m bench`: measure this machine, print tables, write JSON."""
+"""`python -m bench`: measure this machine, print tables, write JSON and plots."""
 
 from __future__ import annotations
 
@@ -7,147 +7,130 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from bench import expected, measure, report
-from bench.measure import NGU, Cost
-from bench.workloads import CONTRACT, FIRST_BLOCK, KINDS, Workload, workload
+from bench import live, measure, pipeline, reads, report, scale
+from bench.rivals.__main__ import RIVALS
+from bench.rivals.__main__ import measured as rivals
+from bench.workloads import KINDS
 from ngu_points.errors import NguError
 
 RESULTS = measure.ROOT / "bench" / "results"
+EVENTS = 1_000_000
+GROWTH = (100_000, 1_000_000, 10_000_000)
+READ_BLOCKS = 200
+MINTS = 10_000
+SPARSE_EVENTS = 2_000
+LIVE_BLOCKS, LIVE_EVENTS = 500, 50
+RIVAL_EVENTS = 100_000
+LEAST = 200  # events, however small the scale
+Results = dict[str, Any]
 
 
-def measured(kind: str, events: int, runs: int) -> dict[str, Any]:
-    """All rows of one workload. NguError where an answer is not the expected one."""
-    work = workload(kind, events)
+def _sync(given: argparse.Namespace, results: Results) -> None:
+    for kind in KINDS:
+        with _folder() as folder:
+            work = pipeline.measured(kind, _size(given, EVENTS), given.runs, folder)
+        results["workloads"].append(work)
+        print(report.table(work) + "\n", flush=True)
+
+
+def _growth(given: argparse.Namespace, results: Results) -> None:
+    sizes = [_size(given, events) for events in GROWTH]
+    blocks = min(READ_BLOCKS, sizes[-1] // 40)
+    with _folder() as folder:
+        results["rows"] += scale.growth(sizes, folder, partial(_reads, blocks), blocks)
+
+
+def _reads(blocks: int, done: scale.Synced) -> list[scale.Row]:
+    return [*reads.reads(done, blocks), reads.rates(done)]
+
+
+def _drop(given: argparse.Namespace, results: Results) -> None:
+    with _folder() as folder:
+        results["rows"] += scale.drop(_size(given, MINTS), folder)
+
+
+def _sparse(_: argparse.Namespace, results: Results) -> None:
+    with _folder() as folder:
+        results["rows"] += scale.sparse(SPARSE_EVENTS, folder)
+
+
+def _live(given: argparse.Namespace, results: Results) -> None:
+    with _folder() as folder:
+        blocks = max(int(LIVE_BLOCKS * given.scale), 10)
+        results["rows"] += live.live(blocks, LIVE_EVENTS, folder)
+
+
+def _rivals(given: argparse.Namespace, results: Results) -> None:
+    events = _size(given, RIVAL_EVENTS)
+    results["rivals"] += rivals(tuple(RIVALS), KINDS, events, tuned=True)
+    if given.as_installed:
+        results["rivals"] += rivals(("ponder-pglite",), ("erc721",), events, tuned=False)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Results], None]] = {
+    "sync": _sync,
+    "growth": _growth,
+    "drop": _drop,
+    "sparse": _sparse,
+    "live": _live,
+    "rivals": _rivals,
+}
+
+
+def _size(given: argparse.Namespace, full: int) -> int:
+    return max(int(full * given.scale), LEAST)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for one part, on the disk of the checkout: a /tmp in memory makes commits free."""
     RESULTS.mkdir(exist_ok=True)
-    with (
-        measure.node(kind, events) as url,
-        # On the disk of the checkout: a /tmp in memory would make commits free.
-        tempfile.TemporaryDirectory(dir=RESULTS) as name,
-    ):
-        folder = Path(name)
-        startup = [measure.run((*NGU, "--version"), folder).seconds for _ in range(runs)]
-        alone = {s: _stage(s, kind, url, runs, folder) for s in ("fetch", "read", "decode", "fold")}
-        syncs, rebuilds, node = _pipeline(work, url, runs, folder)
-    rows = [
-        _row("sync", events, [c.seconds for c in syncs], syncs),
-        _row("fetch", events, alone["fetch"]["seconds"]),
-        _row("fetch + decode", events, alone["read"]["seconds"]),
-        _row("decode alone", events, alone["decode"]["seconds"], size=alone["decode"]["bytes"]),
-        _row("fold alone", events, alone["fold"]["seconds"]),
-        _row("rebuild", events, [c.seconds for c in rebuilds], rebuilds),
-    ]
-    return {
-        "kind": kind,
-        "events": events,
-        "runs": runs,
-        "rows": rows,
-        "node": node,
-        "startup": median(startup),
-        "state": {k: alone["fold"][k] for k in ("runs", "wallets", "days")},
-        "verified": "owners, stakers and token-seconds equal the replay",
-    }
-
-
-def _stage(stage: str, kind: str, url: str, runs: int, folder: Path) -> dict[str, Any]:
-    return measure.run(("-m", "bench.stages", stage, kind, url, str(runs)), folder).answer
-
-
-def _pipeline(
-    work: Workload, url: str, runs: int, folder: Path
-) -> tuple[list[Cost], list[Cost], dict[str, float]]:
-    """Whole syncs and rebuilds, each sync into a database of its own; the first is verified."""
-    before = measure.node_cost(url)
-    syncs = [
-        measure.run((*NGU, "sync", *_of(work, folder / f"{number}" / "ngu.db"), "--rpc", url,
-                     "--from-block", str(FIRST_BLOCK), "--json"), folder)
-        for number in range(runs)
-    ]  # fmt: skip
-    after = measure.node_cost(url)
-    db = folder / "0" / "ngu.db"
-    _verify(work, db, syncs, folder)
-    again = (*NGU, "rebuild", *_of(work, db), "--json")
-    rebuilds = [measure.run(again, folder) for _ in range(runs)]
-    _same(rebuilds[-1].answer["fingerprint"], syncs)
-    return syncs, rebuilds, {name: (after[name] - before.get(name, 0)) / runs for name in after}
-
-
-def _of(work: Workload, db: Path) -> tuple[str, ...]:
-    return ("--contract", "0x" + CONTRACT.hex(), "--kind", work.kind, "--db", str(db))
-
-
-def _verify(work: Workload, db: Path, syncs: list[Cost], folder: Path) -> None:
-    """The first database answers as the replay does, and all have one fingerprint."""
-    if syncs[0].answer["events"] != len(work):
-        raise NguError(f"bench: {syncs[0].answer['events']} events instead of {len(work)}")
-    expected.check(work, expected.replay(work), *_exported(work, db, folder))
-    _same(syncs[0].answer["fingerprint"], syncs)
-
-
-def _exported(work: Workload, db: Path, folder: Path) -> tuple[Path, Path]:
-    """What `ngu export` writes of a database: token ranges, and points of wallets."""
-    tokens, points = folder / "tokens.csv", folder / "points.csv"
-    export = (*NGU, "export", *_of(work, db), "-o")
-    measure.run((*export, str(tokens), "tokens", "--ranges"), folder)
-    measure.run((*export, str(points), "points"), folder)
-    return tokens, points
-
-
-def _same(fingerprint: str, syncs: list[Cost]) -> None:
-    if any(cost.answer["fingerprint"] != fingerprint for cost in syncs):
-        raise NguError("bench: runs over the same events end in different fingerprints")
-
-
-def _row(
-    name: str, events: int, seconds: list[float], costs: list[Cost] | None = None, size: int = 0
-) -> dict[str, Any]:
-    """Medians of the runs. `rss` and `megabytes` (a second) are in units of 10^6 bytes."""
-    middle = median(seconds)
-    row: dict[str, Any] = {"name": name, "seconds": middle, "rate": events / middle, "all": seconds}
-    if size:
-        row["megabytes"] = size / middle / 1e6
-    if costs:
-        spent = [cost.cpu for cost in costs if cost.cpu is not None]
-        peaks = [cost.rss for cost in costs if cost.rss is not None]
-        row["cpu"] = median(spent) if spent else None
-        row["rss"] = max(peaks) / 1e6 if peaks else None
-    return row
+    with tempfile.TemporaryDirectory(dir=RESULTS) as name:
+        yield Path(name)
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench", description=__doc__)
-    parser.add_argument("--events", type=int, default=200_000, help="events of each workload")
-    parser.add_argument("--runs", type=int, default=3, help="runs that a median is of")
-    parser.add_argument("--workload", choices=KINDS, action="append", help="only this one")
+    parser.add_argument("--runs", type=int, default=5, help="runs that a median is of")
+    parser.add_argument("--part", choices=tuple(PARTS), action="append", help="only this one")
+    parser.add_argument("--scale", type=float, default=1.0, help="part of the full sizes, 0.01 say")
+    parser.add_argument("--as-installed", action="store_true",
+                        help="measure Ponder with untouched settings too")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the results go")
     given = parser.parse_args(words)
-    if given.events < 1 or given.runs < 1:
-        parser.error("--events and --runs take numbers from 1 on")
+    if given.runs < 1 or not 0 < given.scale <= 1:
+        parser.error("--runs takes numbers from 1 on, --scale takes a part of 1")
+    given.part = given.part or list(PARTS)
     return given
 
 
 def main(words: list[str]) -> int:
-    """Measure, print, write; 0 done, 1 where an answer is wrong."""
+    """Measure, print, write; 0 done, 1 where an answer is wrong: what was right is kept."""
     given = _arguments(words)
-    began = time.time()
-    results: dict[str, Any] = {"machine": report.machine(began), "workloads": []}
-    try:
-        for kind in given.workload or KINDS:
-            results["workloads"].append(measured(kind, given.events, given.runs))
-            print(report.table(results["workloads"][-1]) + "\n", flush=True)
-    except NguError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(report.notes(results["workloads"]))
+    began, code = time.time(), 0
+    results: Results = {
+        "machine": report.machine(began), "scale": given.scale,
+        "workloads": [], "rows": [], "rivals": [],
+    }  # fmt: skip
+    for part in given.part:
+        try:
+            PARTS[part](given, results)
+        except NguError as error:
+            print(f"{part}: {error}", file=sys.stderr, flush=True)
+            code = 1
     results["seconds"] = round(time.time() - began, 1)
+    print(report.all_of(results))
     path = given.json or RESULTS / time.strftime("%Y%m%d-%H%M%S.json", time.gmtime(began))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"results: {path}")
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from bench import targets
+
 HEADINGS = ("what", "seconds", "spread", "events/s", "MB/s", "of fetch", "CPU s", "peak MB")
 
 
@@ -82,3 +84,51 @@ def notes(workloads: Iterable[dict[str, Any]]) -> str:
             f"alone takes {work['startup']:.2f} s; {work['verified']}"
         )
     return "\n".join(lines)
+
+
+def all_of(results: dict[str, Any]) -> str:
+    """Everything but the workloads' tables: other rows, rivals, targets, notes."""
+    parts = [notes(results["workloads"]), *map(_other, results["rows"])]
+    parts += [_rival(row, results) for row in results["rivals"]]
+    return "\n".join([*filter(None, parts), *_verdicts(results)])
+
+
+def _other(row: dict[str, Any]) -> str:
+    fields = (f"{k} {_number(v)}" for k, v in row.items() if k != "row" and not _listed(v))
+    return f"{row['row']}: " + ", ".join(fields)
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, list | bool) or value is None
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _rival(row: dict[str, Any], results: dict[str, Any]) -> str:
+    """A rival, and how many times faster the sync of the same run is."""
+    name = f"{row['kind']}: {row['name']} ({row['database']})"
+    if "missing" in row:
+        return f"{name}: not measured: {row['missing']}"
+    ours = targets.ratio(targets.rate(results, row["kind"], "sync"), row["rate"])
+    times = "" if ours is None else f", ngu sync is {ours:.0f} times as fast"
+    return (f"{name}: {row['seconds']:.1f} s, {row['rate']:,.0f} events/s, {row['rss']:,.0f} MB, "
+            f"{row['requests']:.0f} requests, {row['settings']}{times}")  # fmt: skip
+
+
+def _verdicts(results: dict[str, Any]) -> list[str]:
+    """A line for each target that was measured; at another scale they are not held against it."""
+    if results["scale"] != 1:
+        return [f"sizes are {results['scale']:g} of the full ones: no figure to quote"]
+    lines = []
+    for target in targets.TARGETS:
+        figure = target.found(results)
+        if figure is not None:
+            sign = "at most" if target.at_most else "at least"
+            word = "reached" if target.reached(results) else "MISSED "
+            lines.append(f"{word} {target.what}: {_number(figure)} {target.unit} "
+                         f"({sign} {_number(target.bound)})")  # fmt: skip
+    return lines

@@ -78,7 +78,7 @@ def growth(
     for events in sizes:
         largest = events == sizes[-1]
         with synced("erc721", events, folder, short_of=short_of if largest else 0) as done:
-            rows.append(_sync_row(done, startup))
+            rows.append(_sync_row(done, startup, largest=largest))
             if largest:
                 rows += last(done)
                 rows.append(rebuild(done, folder))
@@ -88,13 +88,13 @@ def growth(
     return [*rows, {"row": "growth", "from": sizes[0], "to": sizes[-1], "times": times}]
 
 
-def _sync_row(done: Synced, startup: float) -> Row:
+def _sync_row(done: Synced, startup: float, *, largest: bool) -> Row:
     """The start of the interpreter is not part of the time per event."""
     events, seconds = done.cost.answer["events"], done.cost.seconds
     return {
         "row": "size", "events": events, "wallets": done.work.wallets, "seconds": seconds,
         "rate": events / seconds, "perEvent": (seconds - startup) / events * 1e6,
-        "rss": _megabytes(done.cost.rss),
+        "rss": _megabytes(done.cost.rss), "largest": largest,
     }  # fmt: skip
 
 

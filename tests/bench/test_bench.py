@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.__main__ import main
+from bench.__main__ import PARTS, main
 from bench.expected import check, replay
 from bench.render import render
 from bench.stages import CONTRACTS
@@ -112,11 +112,30 @@ def test_one_command_measures_and_verifies(
 ) -> None:
     """`python -m bench` must sync for real, verify the answer, print a table and write JSON."""
     path = tmp_path / "results.json"
-    words = ["--events", "400", "--runs", "1", "--workload", "ngu", "--json", str(path)]
+    words = ["--scale", "0.0004", "--runs", "1", "--part", "sync", "--json", str(path)]
     assert main(words) == 0, capsys.readouterr().err
     found = json.loads(path.read_text())
+    assert [work["kind"] for work in found["workloads"]] == list(KINDS)
     rows = {row["name"]: row for row in found["workloads"][0]["rows"]}
     assert {"sync", "fetch", "fetch + decode", "decode alone", "fold alone", "rebuild"} == {*rows}
     assert all(row["rate"] > 0 for row in rows.values())
     assert found["machine"]["cores"] >= 1
-    assert "ngu: 400 events" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "ngu: 400 events" in out
+    assert "no figure to quote" in out
+
+
+def test_a_part_that_fails_does_not_take_the_others_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured before and after a wrong answer is kept; the exit code tells of it."""
+
+    def wrong(*_: object) -> None:
+        raise NguError("the owner of token 7 is 1, the replay says 2")
+
+    monkeypatch.setitem(PARTS, "drop", wrong)
+    path = tmp_path / "results.json"
+    words = ["--scale", "0.0004", "--part", "drop", "--part", "sparse", "--json", str(path)]
+    assert main(words) == 1
+    assert [row["row"] for row in json.loads(path.read_text())["rows"]] == ["sparse"]
+    assert "drop: the owner of token 7" in capsys.readouterr().err
