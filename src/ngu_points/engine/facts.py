@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ngu_points.engine.events import I64, Bool, Ints, Kind
+from ngu_points.engine.numbers import by_address
 from ngu_points.engine.rules import COUNTS, DAY, MICRO, Rules, Season, overlap
 from ngu_points.engine.runs import NOBODY, Intervals, Moves, Runs, Staking
 
@@ -85,18 +86,22 @@ class Ledger:
     """Facts under construction: [seasons][facts] columns over wallets, added to in place."""
 
     def __init__(self, facts: Ints, rules: Rules, earns: Bool) -> None:
-        """`earns[wallet]` is false for excluded addresses: their facts stay as they are."""
-        seasons, kinds, _ = self.shape = facts.shape
-        self.columns = [[facts[s, f].copy() for f in range(kinds)] for s in range(seasons)]
+        """`facts` is this object's to change.
+
+        `earns[wallet]` is false for excluded addresses: their facts stay as they are.
+        """
+        seasons, kinds, _ = facts.shape
+        self._facts = facts
+        self.columns = [[facts[s, f] for f in range(kinds)] for s in range(seasons)]
         self.rules = rules
         self.earns = earns
 
     def facts(self) -> Ints:
         """The sums so far, shape [seasons, facts, wallets]."""
         columns = [column for season in self.columns for column in season]
-        if any(column.dtype == object for column in columns):
-            columns = [column.astype(object) for column in columns]
-        return narrow(np.array(columns).reshape(self.shape))
+        if all(column.dtype == self._facts.dtype for column in columns):
+            return narrow(self._facts)
+        return narrow(np.array([c.astype(object) for c in columns]).reshape(self._facts.shape))
 
     def add(self, season: int, fact: int, wallet: I64, amount: Ints) -> None:
         column = self.columns[season]
@@ -146,13 +151,18 @@ class Ledger:
         self._count("unstaked", closed, intervals.wallet, intervals.end - intervals.first,
                     intervals.until)  # fmt: skip
 
-    def _count(self, name: str, rows: Bool, wallet: I64, size: Ints, time: I64) -> None:
-        rows = rows & (wallet != NOBODY)
-        rows = rows & self.earns[wallet]
+    def _count(self, name: str, which: Bool, wallet: I64, size: Ints, time: I64) -> None:
+        rows = np.flatnonzero(which)
+        wallet = wallet[rows]
+        mine = (wallet != NOBODY) & self.earns[wallet]
+        rows, wallet = rows[mine], wallet[mine]
+        if not len(rows):
+            return
+        size, time = size[rows], time[rows]
         for index, season in enumerate(self.rules.seasons):
-            mine = rows & (time >= season.begins) & (time < season.ends)
-            if mine.any():
-                self.add(index, COUNT[name], wallet[mine], size[mine])
+            inside = (time >= season.begins) & (time < season.ends)
+            if inside.any():
+                self.add(index, COUNT[name], wallet[inside], size[inside])
 
 
 def enters_custody(moves: Moves, staking: Staking) -> Bool:
@@ -175,7 +185,7 @@ def withdrawn(moves: Moves, intervals: Intervals, staking: Staking) -> Bool:
 
 def at_time(facts: Ints, runs: Runs, rules: Rules, earns: Bool, timestamp: int) -> Ints:
     """Facts including what the open runs have earned up to a time."""
-    ledger = Ledger(facts, rules, earns)
+    ledger = Ledger(facts.copy(), rules, earns)
     rows = np.flatnonzero(runs.earner != NOBODY)
     runs = runs.take(rows)
     ledger.accrue(
@@ -216,10 +226,10 @@ def points(facts: Ints, rules: Rules, seasons: list[int]) -> tuple[Ints, int]:
 
 def rank(numerators: Ints, addresses: Any) -> I64:
     """Wallet rows from most points to least; of equals the lower address first."""
-    by_address = np.lexsort(addresses.T[::-1])
-    numerators = numerators[by_address]
+    ordered = by_address(addresses)
+    numerators = numerators[ordered]
     order = np.argsort(-numerators, kind="stable")
-    return by_address[order]
+    return ordered[order]
 
 
 def shown(points_: Fraction) -> str:

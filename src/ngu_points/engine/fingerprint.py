@@ -10,6 +10,7 @@ import numpy as np
 from ngu_points.engine import facts
 from ngu_points.engine.events import I64, U8, Ints
 from ngu_points.engine.feast import FeastDay
+from ngu_points.engine.numbers import by_address
 from ngu_points.engine.rules import Rules
 from ngu_points.engine.runs import NOBODY, Runs
 from ngu_points.engine.state import State, among
@@ -27,9 +28,9 @@ def fingerprint(
     sha.update(u64(len(state.runs)) + _runs(state.runs, state.wallets.address))
     earns = ~among(state.wallets.address, rules.earns_nothing)
     now = facts.at_time(state.wallets.facts, state.runs, rules, earns, state.timestamp)
-    by_address = np.lexsort(state.wallets.address.T[::-1])
+    ordered = by_address(state.wallets.address)
     for season, columns in zip(rules.seasons, now, strict=True):
-        some = by_address[(columns[:, by_address] != 0).any(axis=0)]
+        some = ordered[(columns != 0).any(axis=0)[ordered]]
         sha.update(_text(season.name) + u64(len(some)))
         sha.update(_table(state.wallets.address[some], columns[:, some]))
     sha.update(u64(len(days)))

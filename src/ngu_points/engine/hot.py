@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ngu_points.engine.events import I64, U8, Ints
+from ngu_points.engine import runs as run_columns
+from ngu_points.engine.events import I64, U8, Events, Ints
 from ngu_points.engine.facts import narrow
-from ngu_points.engine.numbers import Numbers
+from ngu_points.engine.numbers import Numbers, distinct
 from ngu_points.engine.rules import DAY, Rules
-from ngu_points.engine.runs import NOBODY, distinct, splice, touched
-from ngu_points.engine.state import State, Wallets, no_wallets
+from ngu_points.engine.runs import NOBODY, Moves, moves_with, named
+from ngu_points.engine.splice import splice, touched
+from ngu_points.engine.state import Advanced, Standing, State, Wallets, Work, no_wallets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +50,40 @@ class Hot:
         self._room: dict[str, Any] = {
             f.name: getattr(state.wallets, f.name).copy() for f in fields(Wallets)
         }
+        standing = Standing.of(state.wallets.address, rules)
+        self._room |= {f.name: getattr(standing, f.name) for f in fields(Standing)}
         self.state = replace(state, wallets=self._wallets(len(state.wallets)))
+
+    def moves(self, events: Events) -> Moves:
+        """The events in terms of this state's wallets, which those that are new join."""
+        address = named(events)
+        number = self.numbers.find(address)
+        unknown = np.flatnonzero(number < 0)
+        if len(unknown):
+            fresh, index = distinct(address[unknown])
+            number[unknown] = len(self.numbers) + index
+            self._join(fresh)
+        return moves_with(events, number)
+
+    def _join(self, fresh: U8) -> None:
+        """Add wallets that nothing has happened to yet."""
+        known = len(self.numbers)
+        self.numbers.add(fresh)
+        new, count = no_wallets(self.rules, fresh), len(self.numbers)
+        self._write(new, np.arange(known, count), count)
+        self.state = replace(self.state, wallets=self._wallets(count))
+
+    def advance(self, moves: Moves, block: int, timestamp: int) -> Advanced:
+        """Apply events (see `state.advance`), in place; wallets of the result are its own."""
+        count = len(self.numbers)
+        standing = Standing(*(self._room[f.name][:count] for f in fields(Standing)))
+        after = Work(self.state, self.rules, standing).advance(moves, block, timestamp)
+        for f in fields(Wallets):
+            column = getattr(after.state.wallets, f.name)
+            if not np.may_share_memory(column, self._room[f.name]):  # it turned wide, or did once
+                self._room[f.name] = column
+        self.state = after.state
+        return after
 
     def kept(self) -> State:
         """The state as it is now, for good."""
@@ -68,7 +103,7 @@ class Hot:
         lane = np.full(len(wallets) + 1, NOBODY, np.int64)
         known = np.flatnonzero(named >= 0)
         lane[named[known]] = known
-        others = distinct(np.concatenate(also))
+        others = run_columns.distinct(np.concatenate(also))
         others = others[(others >= 0) & (lane[others] == NOBODY)]
         lane[others] = len(named) + np.arange(len(others))
         numbers = np.concatenate([named, others])
@@ -103,8 +138,7 @@ class Hot:
         count = len(self.state.wallets) + len(fresh)
         numbers[fresh] = len(self.state.wallets) + np.arange(len(fresh))
         self.numbers.add(after.wallets.address[fresh])
-        for f in fields(Wallets):
-            self._write(f.name, numbers, getattr(after.wallets, f.name), count)
+        self._write(after.wallets, numbers, count)
         lane = np.append(numbers, NOBODY)
         runs = replace(after.runs, owner=lane[after.runs.owner], staker=lane[after.runs.staker])
         self.state = replace(
@@ -114,8 +148,14 @@ class Hot:
         )
         return numbers
 
-    def _write(self, name: str, numbers: I64, new: Any, count: int) -> None:
-        """Write some wallets of a column, which has `count` of them then."""
+    def _write(self, wallets: Wallets, numbers: I64, count: int) -> None:
+        """Write some wallets, of which there are `count` then."""
+        standing = Standing.of(wallets.address, self.rules)
+        for part in (wallets, standing):
+            for f in fields(part):
+                self._write_column(f.name, getattr(part, f.name), numbers, count)
+
+    def _write_column(self, name: str, new: Any, numbers: I64, count: int) -> None:
         axis = 0 if name == "address" else -1
         column = self._room[name]
         if count > column.shape[axis]:
@@ -128,12 +168,14 @@ class Hot:
     def _wallets(self, count: int) -> Wallets:
         """The first so many wallets, as views."""
         room = self._room
-        views = {name: column[..., :count] for name, column in room.items() if name != "address"}
+        views = {f.name: room[f.name][..., :count] for f in fields(Wallets)[1:]}
         return Wallets(address=room["address"][:count], **views)
 
 
 def _roomier(column: Any, axis: int, room: int) -> Any:
     """The column with room for so many wallets, its present ones first."""
     shape = list(column.shape)
-    shape[axis] = room - shape[axis]
-    return np.concatenate([column, np.zeros(shape, column.dtype)], axis=axis)
+    shape[axis] = room
+    wider = np.zeros(shape, column.dtype)  # zeros that nobody touches take no memory
+    np.moveaxis(wider, axis, 0)[: column.shape[axis]] = np.moveaxis(column, axis, 0)
+    return wider

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ngu_points.engine.events import I64, U8
+from ngu_points.engine.events import I64, U8, Bool
 
 U64 = npt.NDArray[np.uint64]
 UNKNOWN = -1
@@ -24,7 +24,7 @@ class Numbers:
     def __init__(self, address: U8) -> None:
         self._key: U64 = np.zeros(0, np.uint64)  # by number, with room to spare
         self._address: U8 = np.zeros((0, 20), np.uint8)
-        self._slots = np.full(_SMALLEST, UNKNOWN, np.int64)
+        self._slots = np.full(_SMALLEST, UNKNOWN, np.int32)
         self._count = 0
         self.add(address)
 
@@ -42,7 +42,7 @@ class Numbers:
             there = number != UNKNOWN
             rows, slot, number = rows[there], slot[there], number[there]
             same = self._key[number] == key[rows]
-            same[same] = (self._address[number[same]] == address[rows[same]]).all(axis=1)
+            same[same] = _equal(self._address[number[same]], address[rows[same]])
             found[rows[same]] = number[same]
             rows, slot = rows[~same], (slot[~same] + 1) & (len(self._slots) - 1)
         return found
@@ -58,7 +58,7 @@ class Numbers:
         self._address[first : self._count] = address
         if 2 * self._count > len(self._slots):
             size = 1 << (2 * self._count - 1).bit_length()
-            self._slots = np.full(2 * size, UNKNOWN, np.int64)
+            self._slots = np.full(2 * size, UNKNOWN, np.int32)
             first = 0
         self._place(np.arange(first, self._count))
 
@@ -87,9 +87,30 @@ def distinct(address: U8) -> tuple[U8, I64]:
     index = np.empty(len(key), np.int64)
     index[order] = np.cumsum(starts) - 1
     rows = address[order[starts]]
-    if (rows[index] != address).any():
+    if not _equal(rows[index], address).all():
         rows, index = np.unique(address, axis=0, return_inverse=True)
     return rows, index.reshape(-1).astype(np.int64)
+
+
+def by_address(address: U8) -> I64:
+    """Rows of uint8[n, 20] from the lowest address to the highest; of equals the first first."""
+    words = np.zeros((3, len(address)), np.uint64)
+    for word, start in zip(words, (0, 8, 12), strict=True):
+        word[:] = np.ascontiguousarray(address[:, start : start + 8]).view(">u8")[:, 0]
+    order: I64 = np.argsort(words[0])
+    head = words[0][order]
+    if (head[1:] == head[:-1]).any():
+        order = np.lexsort(words[::-1])
+    return order
+
+
+def _equal(one: U8, two: U8) -> Bool:
+    """Which rows of two uint8[n, 20] are equal, four bytes at a time."""
+    a, b = (np.ascontiguousarray(x).view(np.uint32) for x in (one, two))
+    equal: Bool = a[:, 0] == b[:, 0]
+    for column in range(1, 5):
+        equal &= a[:, column] == b[:, column]
+    return equal
 
 
 def mixed(address: U8) -> U64:

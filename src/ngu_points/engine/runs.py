@@ -12,14 +12,14 @@ are token ids; everything between them is an index, so ids of any width cost one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import IntFlag
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ngu_points.engine.events import I64, U8, Bool, Ints, Kind
+from ngu_points.engine.events import I64, U8, Bool, Events, Ints, Kind
 
 NOBODY = -1
 ROWS_MAX = 4_000_000
@@ -69,6 +69,31 @@ class Moves:
 
     def take(self, rows: Any) -> Moves:
         return Moves(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+def named(events: Events) -> U8:
+    """The wallets that events name, uint8[n, 20]: all who give, then all who receive."""
+    gives, takes = _parties(events)
+    return np.concatenate([events.sender[gives], events.recipient[takes]])
+
+
+def moves_with(events: Events, numbers: I64) -> Moves:
+    """The events in terms of wallets; `numbers` are those of `named`.
+
+    Senders of mints and recipients of burns, stakes and unstakes are `NOBODY`.
+    """
+    gives, takes = _parties(events)
+    sender, recipient = np.full((2, len(events)), NOBODY, np.int64)
+    givers = int(gives.sum())
+    sender[gives], recipient[takes] = numbers[:givers], numbers[givers:]
+    end = events.first + events.quantity
+    return Moves(events.kind, events.first, end, sender, recipient, events.timestamp)
+
+
+def _parties(events: Events) -> tuple[Bool, Bool]:
+    """Which events have somebody who gives or stakes, and which somebody who receives."""
+    takes: Bool = (events.kind == Kind.MINT) | (events.kind == Kind.TRANSFER)
+    return events.kind != Kind.MINT, takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +208,7 @@ def walk(runs: Runs, moves: Moves, staking: Staking) -> Walk | None:
     run_first, run_end = _as(runs.first, wide), _as(runs.end, wide)
     first, end = _as(moves.first, wide), _as(moves.end, wide)
     borders = distinct(np.concatenate([run_first, run_end, first, end]))
-    low, high = np.searchsorted(borders, first), np.searchsorted(borders, end)
+    low, high = positions(borders, first), positions(borders, end)
     if int((high - low).sum()) > ROWS_MAX and len(moves) > 1:
         return None
     segment, event = _histories(low, high)
@@ -209,18 +234,18 @@ def _rest(columns: Any) -> list[Any]:
     return [getattr(columns, f.name) for f in fields(columns)[1:]]
 
 
-def join(one: Any, two: Any) -> Any:
-    """The rows of `one`, then those of `two`; both `Intervals` or both `Anomalies`."""
-    names = [f.name for f in fields(one)]
-    return type(one)(*(np.concatenate([getattr(one, n), getattr(two, n)]) for n in names))
+def join(*parts: Any) -> Any:
+    """The rows of the first, then those of the second and so on; all of one kind of columns."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [f.name for f in fields(parts[0])]
+    return type(parts[0])(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 
 
 def _histories(low: I64, high: I64) -> tuple[I64, I64]:
     """(segment, event) rows, by segment, then by position."""
-    covered = high - low
-    event = np.repeat(np.arange(len(low)), covered)
-    starts = np.cumsum(covered) - covered
-    segment = np.arange(len(event)) - np.repeat(starts - low, covered)
+    event = np.repeat(np.arange(len(low)), high - low)
+    segment = ranged(low, high - low)
     bits = len(low).bit_length()
     key = np.sort((segment << bits) | event)
     return key >> bits, key & ((1 << bits) - 1)
@@ -230,10 +255,7 @@ def _run_of_segment(borders: Ints, run_first: Ints, run_end: Ints) -> I64:
     """For each segment, the run that holds it, or -1."""
     holds = np.full(max(len(borders) - 1, 0), -1, np.int64)
     low, high = np.searchsorted(borders, run_first), np.searchsorted(borders, run_end)
-    size = high - low
-    starts = np.cumsum(size) - size
-    at = np.arange(int(size.sum())) - np.repeat(starts - low, size)
-    holds[at] = np.repeat(np.arange(len(run_first)), size)
+    holds[ranged(low, high - low)] = np.repeat(np.arange(len(run_first)), high - low)
     return holds
 
 
@@ -447,34 +469,18 @@ def distinct(column: Ints) -> Ints:
     return ordered[keep]
 
 
-def touched(runs: Runs, first: Ints, end: Ints) -> I64:
-    """Rows of the runs that overlap or adjoin any of the ranges [first, end), in id order."""
-    n = len(runs)
-    if not n or not len(first):
-        return np.zeros(0, np.int64)
-    low = np.searchsorted(runs.end, np.sort(first), side="left")
-    high = np.searchsorted(runs.first, np.sort(end), side="right")
-    marks = np.bincount(low, minlength=n + 1) - np.bincount(high, minlength=n + 1)
-    return np.flatnonzero(np.cumsum(marks[:n]) > 0)
+def positions(ordered: Ints, some: Ints) -> I64:
+    """Where each of `some` lies in a column in ascending order (as `np.searchsorted` says).
+
+    Asked in their own order they hit the cache, which is many times faster in a long column.
+    """
+    order = np.argsort(some)
+    found = np.empty(len(some), np.int64)
+    found[order] = np.searchsorted(ordered, some[order])
+    return found
 
 
-def splice(runs: Runs, rows: I64, new: Runs) -> Runs:
-    """`runs` with the rows `rows` replaced by `new`, in id order."""
-    if object in (runs.first.dtype, new.first.dtype):
-        runs, new = _widened(runs), _widened(new)
-    keep = np.ones(len(runs), np.bool_)
-    keep[rows] = False
-    kept_before = np.concatenate([[0], np.cumsum(keep)])
-    fresh = np.zeros(len(runs) - len(rows) + len(new), np.bool_)
-    fresh[kept_before[np.searchsorted(runs.first, new.first)] + np.arange(len(new))] = True
-    columns = []
-    for f in fields(Runs):
-        column = np.empty(len(fresh), getattr(new, f.name).dtype)
-        column[fresh] = getattr(new, f.name)
-        column[~fresh] = getattr(runs, f.name)[keep]
-        columns.append(column)
-    return Runs(*columns)
-
-
-def _widened(runs: Runs) -> Runs:
-    return replace(runs, first=runs.first.astype(object), end=runs.end.astype(object))
+def ranged(low: I64, size: I64) -> I64:
+    """The integers [low, low + size) of each row, one after the other."""
+    starts = np.cumsum(size) - size
+    return np.arange(int(size.sum())) - np.repeat(starts - low, size)

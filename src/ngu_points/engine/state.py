@@ -24,6 +24,7 @@ from ngu_points.engine.facts import (
     total,
 )
 from ngu_points.engine.feast import FeastDay, share
+from ngu_points.engine.numbers import by_address
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.engine.runs import (
     NOBODY,
@@ -32,14 +33,11 @@ from ngu_points.engine.runs import (
     Moves,
     Runs,
     Staking,
+    distinct,
     fold,
-    join,
-    no_anomalies,
-    no_intervals,
     no_runs,
-    splice,
-    touched,
 )
+from ngu_points.engine.splice import splice, touched
 
 NEVER = -10
 """A day before all days, for wallets that never staked."""
@@ -125,38 +123,66 @@ def advance(state: State, moves: Moves, rules: Rules, block: int, timestamp: int
     `moves` are in position order and later than the state. How the blocks are cut into calls
     makes no difference to the result.
     """
-    work = _Work(state, rules)
-    days = moves.timestamp // DAY
-    cuts = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(moves)]
-    for low, high in pairwise(cuts):
-        if low < high:
-            work.close_days(int(days[low]))
-            work.fold(moves.take(slice(low, high)), low)
-    work.close_days(timestamp // DAY)
-    return Advanced(
-        work.state(block, timestamp), tuple(work.closed), work.intervals, work.anomalies
-    )
+    wallets = state.wallets
+    own = Wallets(*(getattr(wallets, f.name).copy() for f in fields(Wallets)))
+    work = Work(replace(state, wallets=own), rules, Standing.of(wallets.address, rules))
+    return work.advance(moves, block, timestamp)
 
 
-class _Work:
-    """A state being advanced: the columns are this object's own and change in place."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """For each wallet: whether it may earn, and whether it is a staking contract."""
 
-    def __init__(self, state: State, rules: Rules) -> None:
+    earns: Bool
+    contract: Bool
+
+    @classmethod
+    def of(cls, address: U8, rules: Rules) -> Standing:
+        return cls(~among(address, rules.earns_nothing), among(address, rules.staking_contracts))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shifts:
+    """n shifts of weight under a stake, or from it where `worth` is negative."""
+
+    wallet: I64
+    since: I64
+    worth: Ints
+
+
+class Work:
+    """A state being advanced: the columns of its wallets are this object's, to change in place."""
+
+    def __init__(self, state: State, rules: Rules, standing: Standing) -> None:
         wallets = state.wallets
-        self.earns = ~among(wallets.address, rules.earns_nothing)
-        contract = among(wallets.address, rules.staking_contracts)
-        self.staking = Staking(contract, rules.custody)
+        self.earns = standing.earns
+        self.staking = Staking(standing.contract, rules.custody)
         self.rules = rules
-        self.before = state
         self.runs = state.runs
         self.columns = {
-            f.name: getattr(wallets, f.name).copy() for f in fields(Wallets) if f.name != "facts"
+            f.name: getattr(wallets, f.name) for f in fields(Wallets) if f.name != "facts"
         }
         self.ledger = Ledger(wallets.facts, rules, self.earns)
         self.day, self.carry, self.contribution = state.day, state.carry, state.contribution
         self.closed: list[FeastDay] = []
-        self.intervals = no_intervals()
-        self.anomalies = no_anomalies()
+
+    def advance(self, moves: Moves, block: int, timestamp: int) -> Advanced:
+        """See `advance`."""
+        if self.day is None and len(moves):
+            self.day = int(moves.timestamp[0]) // DAY
+        rows = touched(self.runs, moves.first, moves.end)
+        old = self.runs.take(rows)
+        folded = fold(old, moves, self.staking)
+        new, closed = folded.runs, folded.intervals
+        self.runs = splice(self.runs, rows, new)
+        weight = self.rules.weights.of(closed.first, closed.end)
+        self.ledger.accrue(closed.wallet, closed.staked, weight, closed.since, closed.until)
+        self.ledger.count(moves, closed, self.staking)
+        self._streaks(old, new, closed)
+        self._tokens(old, new)
+        self._stamps(moves, closed)
+        self._feasts(self._shifts(old, new, closed, weight), moves, timestamp // DAY)
+        return Advanced(self.state(block, timestamp), tuple(self.closed), closed, folded.anomalies)
 
     def state(self, block: int, timestamp: int) -> State:
         columns = {name: narrow(column) for name, column in self.columns.items()}
@@ -174,25 +200,6 @@ class _Work:
     def add(self, name: str, wallet: I64, amount: Ints) -> None:
         self.columns[name] = add_at(self.columns[name], wallet, amount)
 
-    def fold(self, moves: Moves, offset: int) -> None:
-        """Apply the events of one UTC day."""
-        if self.day is None:
-            self.day = int(moves.timestamp[0]) // DAY
-        rows = touched(self.runs, moves.first, moves.end)
-        old = self.runs.take(rows)
-        folded = fold(old, moves, self.staking)
-        self.runs = splice(self.runs, rows, folded.runs)
-        closed = folded.intervals
-        weight = self.rules.weights.of(closed.first, closed.end)
-        self.ledger.accrue(closed.wallet, closed.staked, weight, closed.since, closed.until)
-        self.ledger.count(moves, closed, self.staking)
-        self._streaks(old, folded.runs, closed)
-        self._tokens(old, folded.runs)
-        self._feast(old, folded.runs, closed, weight, moves)
-        self._stamps(moves, closed)
-        self.intervals = join(self.intervals, _shift(closed, offset))
-        self.anomalies = join(self.anomalies, _shift(folded.anomalies, offset))
-
     def _tokens(self, old: Runs, new: Runs) -> None:
         for runs, sign in ((old, -1), (new, 1)):
             size = (runs.end - runs.first) * sign
@@ -201,22 +208,43 @@ class _Work:
             self.add("held", runs.owner[held], size[held])
             self.add("staked", runs.staker[staked], size[staked])
 
-    def _feast(self, old: Runs, new: Runs, closed: Intervals, weight: Ints, moves: Moves) -> None:
-        """Keep each staker's weighted seconds of the open day in closed form."""
-        assert self.day is not None
-        midnight = self.day * DAY
-        for runs, sign in ((old, -1), (new, 1)):
-            runs = runs.take(runs.staker != NOBODY)
-            worth = self.rules.weights.of(runs.first, runs.end) * sign
-            late = np.maximum(runs.since - midnight, 0)
-            self.add("stake_weight", runs.staker, worth)
-            self.add("day_seconds", runs.staker, -product(worth, late))
-        rows = closed.staked
-        today = closed.until[rows] - np.maximum(closed.since[rows], midnight)
-        self.add("day_seconds", closed.wallet[rows], product(weight[rows], today))
-        burned = moves.take(moves.kind == Kind.BURN)
-        burned_weight = self.rules.weights.of(burned.first, burned.end)
-        self.contribution += total(burned_weight) * self.rules.feast_burn
+    def _shifts(self, old: Runs, new: Runs, closed: Intervals, weight: Ints) -> Shifts:
+        """When which weight came under a stake or left it, since the open day began.
+
+        What was staked before comes twice, and what stays staked goes again: they cancel.
+        """
+        was, now = old.take(old.staker != NOBODY), new.take(new.staker != NOBODY)
+        rows = np.flatnonzero(closed.staked)
+        wallet, worth = closed.wallet[rows], weight[rows]
+        of = self.rules.weights.of
+        return Shifts(
+            np.concatenate([was.staker, now.staker, wallet, wallet]),
+            np.concatenate([was.since, now.since, closed.since[rows], closed.until[rows]]),
+            np.concatenate([-of(was.first, was.end), of(now.first, now.end), worth, -worth]),
+        )
+
+    def _feasts(self, shifts: Shifts, moves: Moves, today: int) -> None:
+        """Keep each staker's weighted seconds of the open day in closed form; close days before
+        `today`."""
+        if self.day is None:
+            return
+        days = np.arange(self.day, max(today, self.day) + 1)
+        burns = np.flatnonzero(moves.kind == Kind.BURN)
+        burned = self.rules.weights.of(moves.first[burns], moves.end[burns])
+        burned_on = np.clip(moves.timestamp[burns] // DAY, days[0], days[-1])
+        since = np.maximum(shifts.since, self.day * DAY)
+        order = np.argsort(since, kind="stable")
+        wallet, since, worth = shifts.wallet[order], since[order], shifts.worth[order]
+        on = np.minimum(since // DAY, days[-1])
+        late = product(worth, since - on * DAY)
+        cuts = [0, *np.searchsorted(on, days, side="right").tolist()]
+        for day, (low, high) in zip(days.tolist(), pairwise(cuts), strict=True):
+            self.add("stake_weight", wallet[low:high], worth[low:high])
+            self.add("day_seconds", wallet[low:high], -late[low:high])
+            self.contribution += total(burned[burned_on == day]) * self.rules.feast_burn
+            if day < today:
+                self._close(day)
+                self.day = day + 1
 
     def _stamps(self, moves: Moves, closed: Intervals) -> None:
         stakes = (moves.kind == Kind.STAKE) | enters_custody(moves, self.staking)
@@ -233,7 +261,7 @@ class _Work:
         """Join the days on which wallets had a token staked into runs of days."""
         ended = closed.take(closed.staked)
         now, was = new.take(new.staker != NOBODY), old.take(old.staker != NOBODY)
-        wallets = np.unique(np.concatenate([ended.wallet, now.staker, was.staker]))
+        wallets = distinct(np.concatenate([ended.wallet, now.staker, was.staker]))
         if not len(wallets):
             return
         assert self.day is not None
@@ -256,25 +284,19 @@ class _Work:
         reach += NEVER - lane
         last[wallet] = np.where(reach == OPEN, NEVER, reach)
 
-    def close_days(self, today: int) -> None:
-        """Close every open feast day before `today`."""
-        while self.day is not None and self.day < today:
-            self._close(self.day)
-            self.day += 1
-
     def _close(self, day: int) -> None:
         emission, season = self.rules.feast_emission, self.rules.season_at((day + 1) * DAY - 1)
         pool = self.carry + emission + self.contribution
         weight, part = self.columns["stake_weight"], self.columns["day_seconds"]
         seconds = product(weight, np.array([DAY])) + part
         rows = np.flatnonzero(self.earns & (seconds > 0))
-        rows = rows[np.lexsort(self.columns["address"][rows].T[::-1])]
-        seconds = seconds[rows]
+        whole = total(seconds[rows])
         shares: Ints = np.zeros(0, np.int64)
         if season is None or not pool or not len(rows):
             rows = rows[:0]
         else:
-            shares = share(pool, seconds)
+            rows = rows[by_address(self.columns["address"][rows])]
+            shares = share(pool, seconds[rows])
             self.ledger.add(season, FEAST, rows, shares)
         given = total(shares)
         self.closed.append(
@@ -283,7 +305,7 @@ class _Work:
                 self.carry,
                 emission,
                 self.contribution,
-                total(seconds),
+                whole,
                 pool - given,
                 season,
                 rows,
@@ -300,7 +322,3 @@ def among(address: U8, chosen: frozenset[bytes]) -> Bool:
     for one in chosen:
         hit |= (address == np.frombuffer(one, np.uint8)).all(axis=1)
     return hit
-
-
-def _shift(columns: Any, offset: int) -> Any:
-    return replace(columns, event=columns.event + offset)

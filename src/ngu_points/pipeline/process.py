@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ngu_points.engine.coverage import STREAMS, Coverage, Delivery, cut, digest, ready_through
-from ngu_points.engine.events import U8, ZERO_ADDRESS, Events, Kind, blobs, concat, ids
+from ngu_points.engine.events import U8, ZERO_ADDRESS, Events, blobs, concat, ids
 from ngu_points.engine.numbers import distinct
 from ngu_points.engine.rules import Rules
-from ngu_points.engine.runs import NOBODY, Anomalies, Anomaly, Moves
+from ngu_points.engine.runs import NOBODY, Anomalies, Anomaly, Moves, moves_with, named
 from ngu_points.engine.state import advance
 from ngu_points.pipeline.interfaces import Change, Position, Store
 from ngu_points.pipeline.persist import persist, validate
@@ -105,18 +105,9 @@ def _step(store: Store, events: Events, record: Coverage, rules: Rules, now: int
 
 
 def moves_of(events: Events) -> tuple[U8, Moves]:
-    """The distinct wallets of the events, and the events in terms of them.
-
-    Senders of mints and recipients of burns, stakes and unstakes are `NOBODY`.
-    """
-    gives = events.kind != Kind.MINT
-    takes = (events.kind == Kind.MINT) | (events.kind == Kind.TRANSFER)
-    address, index = distinct(np.concatenate([events.sender[gives], events.recipient[takes]]))
-    sender, recipient = np.full((2, len(events)), NOBODY, np.int64)
-    givers = int(gives.sum())
-    sender[gives], recipient[takes] = index[:givers], index[givers:]
-    end = events.first + events.quantity
-    return address, Moves(events.kind, events.first, end, sender, recipient, events.timestamp)
+    """The distinct wallets of the events, and the events in terms of them."""
+    address, index = distinct(named(events))
+    return address, moves_with(events, index)
 
 
 NOTED = 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -11,15 +11,17 @@ import numpy as np
 
 from ngu_points.engine import facts
 from ngu_points.engine.coverage import Covered
-from ngu_points.engine.events import I64, NARROW, Events, Ints, ids
+from ngu_points.engine.events import I64, NARROW, Events, Ints, concat, ids
 from ngu_points.engine.feast import FeastDay
 from ngu_points.engine.hot import Hot
 from ngu_points.engine.rules import DAY, Rules
-from ngu_points.engine.runs import NOBODY
-from ngu_points.engine.state import Advanced, State, advance, among
-from ngu_points.pipeline.process import explain, moves_of
+from ngu_points.engine.runs import NOBODY, join
+from ngu_points.engine.state import Advanced, State, among
+from ngu_points.pipeline.process import explain
 
 EVENTS_MAX = 50_000
+STEP_MAX = 400_000
+"""Events of a step at most, where many runs make it larger than `EVENTS_MAX`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,32 +92,35 @@ def refold(
     A state that is `Hot` already is changed in place.
     """
     again = Refolded(start if isinstance(start, Hot) else Hot(start, rules))
-    for covered in history:
-        done = False
-        if until is not None and (covered.to_block > until[0] or covered.timestamp > until[1]):
-            covered, done = _part(covered, *until), True
-        for events, block, timestamp in _steps(covered):
-            address, moves = moves_of(events)
-            part = again.hot.take(moves.first, moves.end, address, timestamp)
-            after = advance(part.state, moves, rules, block, timestamp)
-            numbers = again.hot.put(part, after.state)
-            again.days.extend(replace(d, wallet=numbers[d.wallet]) for d in after.days)
-            again.closed.extend([block] * len(after.days))
-            _note(again, after, events)
-        if done:
-            break
+    hot = again.hot
+    for parts, block, timestamp in _steps(_within(history, until), hot):
+        moves = join(*(hot.moves(events) for events in parts))
+        after = hot.advance(moves, block, timestamp)
+        again.days.extend(after.days)
+        again.closed.extend([block] * len(after.days))
+        _note(again, after, parts)
     return again
 
 
-def _note(again: Refolded, after: Advanced, events: Events) -> None:
+def _note(again: Refolded, after: Advanced, parts: Sequence[Events]) -> None:
     if not len(after.anomalies.event):
         return
+    events = concat(parts)
     notes, concerned = explain(after.anomalies, events, after.state.wallets.address)
     rows = sorted(notes)
     blocks = events.block[rows].tolist()
     named = zip(blocks, ids(events.take(rows)), (notes[row] for row in rows), strict=True)
     again.notes.extend(named)
     again.uncertain.update(dict.fromkeys(concerned, max(blocks)))
+
+
+def _within(history: Iterable[Covered], until: tuple[int, int] | None) -> Iterator[Covered]:
+    """A history up to the last block within `until` (block, seconds)."""
+    for covered in history:
+        if until is not None and (covered.to_block > until[0] or covered.timestamp > until[1]):
+            yield _part(covered, *until)
+            return
+        yield covered
 
 
 def _part(covered: Covered, block: int, timestamp: int) -> Covered:
@@ -130,16 +135,26 @@ def _part(covered: Covered, block: int, timestamp: int) -> Covered:
     return replace(covered, events=events, to_block=block, timestamp=timestamp)
 
 
-def _steps(covered: Covered) -> Iterator[tuple[Events, int, int]]:
-    events = covered.events
-    for low in range(0, len(events), EVENTS_MAX):
-        part = events.take(slice(low, low + EVENTS_MAX))
-        if low + EVENTS_MAX < len(events):
-            yield part, int(part.block[-1]), int(part.timestamp[-1])
-        else:
-            yield part, covered.to_block, covered.timestamp
-    if not len(events):
-        yield events, covered.to_block, covered.timestamp
+def _steps(history: Iterable[Covered], hot: Hot) -> Iterator[tuple[list[Events], int, int]]:
+    """The events of a step each, and the block and time that it reaches.
+
+    A step costs what it touches and a pass over all runs: it is larger where those are many.
+    """
+    parts: list[Events] = []
+    for covered in history:
+        events, to_block, until = covered.events, covered.to_block, covered.timestamp
+        for low in range(0, max(len(events), 1), EVENTS_MAX):
+            part = events.take(slice(low, low + EVENTS_MAX))
+            parts.append(part)
+            whole = low + EVENTS_MAX >= len(events)
+            block = to_block if whole else int(part.block[-1])
+            timestamp = until if whole else int(part.timestamp[-1])
+            enough = min(max(len(hot.state.runs) // 8, EVENTS_MAX), STEP_MAX)
+            if sum(map(len, parts)) >= enough:
+                yield parts, block, timestamp
+                parts = []
+    if parts:
+        yield parts, block, timestamp
 
 
 def wallet_record(view: View, wallet: bytes, midnight: View | None = None) -> dict[str, Any]:
