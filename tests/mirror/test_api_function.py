@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import base64
 import json
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -12,9 +14,14 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from mirror.stage import Stage
+from cli.program import busy_chain
+from mirror.payloads import request
+from mirror.stage import Stage, filled, modelled, parameter, stage_of
+from ngu_points.aws import wiring
 from ngu_points.config import rules_of
 from ngu_points.embedded.replica import Replica
+from ngu_points.errors import TransientError
+from ngu_points.web.app import STATIC
 from ngu_points.web.questions import asked
 from ngu_points.web.routes import ROUTES
 
@@ -23,23 +30,11 @@ MOVING = ("running", "at", "delay", "jobs", "endpoints", "rates", "stages", "ala
           "finality", "coverage")  # fmt: skip
 
 
-def called(path: str, headers: dict[str, str] | None = None, **query: Any) -> dict[str, Any]:
-    """What the function answers to a request of its URL."""
-    payload = {
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": path,
-        "rawQueryString": urlencode(query),
-        "headers": {"host": "x.lambda-url.us-east-1.on.aws", **(headers or {})},
-        "requestContext": {
-            "accountId": "1", "apiId": "x", "domainName": "x", "domainPrefix": "x",
-            "http": {"method": "GET", "path": path, "protocol": "HTTP/1.1",
-                     "sourceIp": "192.0.2.1", "userAgent": "test"},
-            "requestId": "r", "routeKey": "$default", "stage": "$default",
-            "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": 1_767_225_600_000,
-        },
-        "isBase64Encoded": False,
-    }  # fmt: skip
+def called(
+    path: str, headers: dict[str, str] | None = None, method: str = "GET", **query: Any
+) -> dict[str, Any]:
+    """What the function answers to a request of the API."""
+    payload = request(path, urlencode(query), headers, method)
     answer: dict[str, Any] = function.handler(payload, SimpleNamespace(aws_request_id="r"))
     return answer
 
@@ -49,14 +44,15 @@ def site(synced: Stage, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
     """The function on the stage, and what answers beside the database of the same chain."""
     monkeypatch.setenv("COPY", str(tmp_path / "copy.db"))
     function._unit.cache_clear()
-    loop = asyncio.new_event_loop()  # else the adapter makes one, and nobody closes it
-    asyncio.set_event_loop(loop)
     beside = Replica(synced.folder / "ngu.db", rules_of(synced.config))
     beside.refresh()
     yield beside
     function._unit.cache_clear()
-    asyncio.set_event_loop(None)
-    loop.close()
+
+
+def here() -> Any:
+    """The site that this process keeps."""
+    return function._unit()[2][0]
 
 
 def test_the_function_answers_what_the_server_does(site: Replica) -> None:
@@ -98,7 +94,119 @@ def test_polling_costs_nothing_while_nothing_is_new(site: Replica) -> None:
         refused = called(path)
         assert refused["statusCode"] == 404
         assert "nothing is streamed" in refused["body"]
-    wrong = called("/api/leaderboard", limit=0)
-    assert wrong["statusCode"] == 400
-    assert wrong["headers"]["content-type"] == "application/problem+json"
-    assert "default-src 'none'" in called("/")["headers"]["content-security-policy"]
+    for answer, status in (
+        (called("/api/leaderboard", limit=0), 400),
+        (called("/api/wallets/0x12"), 400),
+        (called("/api/nothing"), 404),
+        (called("/api/status", method="POST"), 405),
+        (called("/" + "x" * 600), 414),
+    ):
+        assert answer["statusCode"] == status
+        assert answer["headers"]["content-type"] == "application/problem+json"
+    assert "access-control-allow-origin" not in called("/api/status", {"origin": "https://x"})
+
+
+def test_the_dashboard_comes_from_the_function(site: Replica) -> None:
+    """Every file as it is, binary ones in base64; none of them needs a look at the tables."""
+    for path in STATIC.rglob("*.*"):
+        answer = called("/" + path.relative_to(STATIC).as_posix())
+        assert answer["statusCode"] == 200, path
+        body = answer["body"]
+        got = base64.b64decode(body) if answer["isBase64Encoded"] else body.encode()
+        assert got == path.read_bytes(), path
+    page = called("/")
+    assert "default-src 'none'" in page["headers"]["content-security-policy"]
+    assert page["headers"]["content-type"].startswith("text/html")
+    assert here()._due == 0.0
+
+
+def test_who_asks_too_much_waits(site: Replica, synced: Stage) -> None:
+    """Each address has its allowance, and changed settings hold without a new deployment."""
+    settings = f'[contract]\naddress = "{synced.config.contract.address}"\n[chain]\nfinality = 0\n'
+    assert called("/health")["statusCode"] == 200
+    before = here()
+    parameter(synced, "settings", settings + "[web]\nrequests_per_second = 1\n")
+    wiring._settings.cache_clear()
+    try:
+        answers = [called("/health") for _ in range(8)]
+        assert here() is not before
+        assert {answer["statusCode"] for answer in answers} == {200, 429}
+        assert int(answers[-1]["headers"]["retry-after"]) >= 1
+    finally:
+        parameter(synced, "settings", settings)
+        wiring._settings.cache_clear()
+
+
+def test_the_tables_are_looked_at_seldom(
+    site: Replica, synced: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for many questions; what takes long is done less often; nothing is copied in vain."""
+    copies, clock = [], [time.time()]
+    real = function.copied
+
+    def copied(*given: Any, **how: Any) -> None:
+        copies.append(given)
+        clock[0] += 7.0
+        real(*given, **how)
+
+    monkeypatch.setattr(function, "copied", copied)
+    monkeypatch.setattr(function, "time", SimpleNamespace(time=lambda: clock[0]))
+    for _ in range(20):
+        assert called("/api/status")["statusCode"] == 200
+    assert len(copies) == 1
+    assert here()._due == clock[0] + function.PART * 7.0
+    clock[0] += 1_000
+    called("/api/status")
+    assert len(copies) == 1
+    assert here()._due == clock[0] + function.EVERY
+
+
+def test_what_there_is_is_answered_while_tables_are_out_of_reach(
+    site: Replica, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the block that it is of; before the first copy there is nothing, which is said."""
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise TransientError("DynamoDB is busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(function, "copied", refused)
+        nothing = called("/api/leaderboard")
+    assert nothing["statusCode"] == 503
+    assert nothing["headers"]["content-type"] == "application/problem+json"
+    here()._due = 0.0
+    block = json.loads(called("/api/leaderboard")["body"])["valid"]["block"]
+    here()._due, here()._known = 0.0, None
+    monkeypatch.setattr(function, "copied", refused)
+    monkeypatch.setattr(wiring, "settings", refused)
+    assert json.loads(called("/api/leaderboard")["body"])["valid"]["block"] == block
+    assert capsys.readouterr().err.count("DynamoDB is busy") == 3
+
+
+def test_answers_follow_the_tables(
+    emulator_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that come are in the answers; blocks taken back are not, nor in those of the past."""
+    monkeypatch.setenv("COPY", str(tmp_path / "copy.db"))
+    function._unit.cache_clear()
+    with modelled(), stage_of(busy_chain(30, 3), emulator_url, tmp_path) as stage:
+        filled(stage, 20)
+        assert valid() == 20
+        function._unit()[2][0]._due = 0.0
+        stage.send(21, 30, int(time.time()))
+        stage.process(int(time.time()))
+        assert valid() == 30
+        assert valid(at=25) == 25
+        assert stage.ngu("rewind", 22, "--json").code in (0, 3)
+        function._unit()[2][0]._due = 0.0
+        assert valid() == stage.store.position().block < 25
+        assert called("/api/leaderboard", at=25)["statusCode"] == 404
+    function._unit.cache_clear()
+
+
+def valid(**query: Any) -> int:
+    """The block that an answer is valid to."""
+    answer = called("/api/leaderboard", **query)
+    assert answer["statusCode"] == 200, answer["body"]
+    block: int = json.loads(answer["body"])["valid"]["block"]
+    return block

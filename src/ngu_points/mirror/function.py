@@ -7,6 +7,7 @@ and exports are not served here: what polls with ETags has the one, `ngu export`
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -49,10 +50,19 @@ class Site:
         self.env, self.config, self.path = env, config, path
         self.replica = Replica(path, rules_of(config), running=self._running)
         limits = Limits(config.web.requests_per_second, tuple(config.web.cors))
-        app = application(self.replica, None, limits)
-        self.answer = Mangum(app, lifespan="off", text_mime_types=TEXT)
+        self.app = application(self.replica, None, limits)
         self._due = 0.0
         self._known: Any = None
+
+    def answer(self, payload: Mapping[str, Any], context: Any) -> Any:
+        """The answer to a request, made on an event loop of its own."""
+        with asyncio.Runner() as runner:
+            asyncio.set_event_loop(runner.get_loop())  # it is the current one that mangum takes
+            try:
+                asked = Mangum(self.app, lifespan="off", text_mime_types=TEXT)
+                return asked(dict(payload), context)
+            finally:
+                asyncio.set_event_loop(None)
 
     def follow(self) -> None:
         """Bring the copy up to date if it is time and the tables have moved."""
@@ -87,7 +97,7 @@ def handler(payload: Mapping[str, Any], context: Any) -> Any:
     site = _site()
     if str(payload.get("rawPath")).startswith(ASKING):
         site.follow()
-    return site.answer(dict(payload), context)
+    return site.answer(payload, context)
 
 
 def _site() -> Site:
