@@ -43,8 +43,14 @@ SEEDS ?= 1000
 simulate: setup
 	cd tests && ../$(BIN)/python -m simulation --seeds $(SEEDS)
 
-bench: setup
-	$(BIN)/python -m bench
+# Everything, about half an hour on a quiet machine; docs/performance.md and its plots are made of it.
+bench: .venv/.bench
+	$(BIN)/python -m bench --as-installed --json docs/performance.json
+	$(BIN)/python -m bench.page
+
+.venv/.bench: .venv/.ready requirements/bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
 
 # CDK with its Node, which the demo does without.
 .venv/.infra: .venv/.ready requirements/infra.txt
@@ -72,6 +78,8 @@ lock:
 	  --custom-compile-command "make lock" -c requirements/dev.txt requirements/infra.in -o requirements/infra.txt
 	echo ministack==1.5.33 | uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command "make lock" - -o requirements/emulator.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+	  --custom-compile-command "make lock" -c requirements/dev.txt requirements/bench.in -o requirements/bench.txt
 	uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --custom-compile-command "make lock" bench/rivals/projects/dipdup/requirements.in -o bench/rivals/projects/dipdup/requirements.txt
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench import targets
+from bench.measure import ROOT
 
 HEADINGS = ("what", "seconds", "spread", "events/s", "MB/s", "of fetch", "CPU s", "peak MB")
 
@@ -30,7 +32,18 @@ def machine(now: float) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "numpy": np.__version__,
         "sqlite": sqlite3.sqlite_version,
+        "node": _said("node", "--version"),
+        "postgres": _said("psql", "--version"),
+        "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
     }
+
+
+def _said(*words: str) -> str:
+    """What a program says of its version; "none" where it is not installed."""
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "none"
 
 
 def _processor() -> str:
@@ -44,15 +57,19 @@ def _processor() -> str:
 
 def table(workload: dict[str, Any]) -> str:
     """One workload's rows, aligned, under a line that names it."""
-    floor = next(row["rate"] for row in workload["rows"] if row["name"] == "fetch")
-    lines = [HEADINGS, *(_line(row, floor) for row in workload["rows"])]
+    lines = [HEADINGS, *cells(workload)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [f"{workload['kind']}: {workload['events']:,} events, medians of {workload['runs']}"]
     for line in lines:
-        cells = [line[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        text.append("  ".join(cells))
+        rest = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        text.append("  ".join([line[0].ljust(widths[0]), *rest]))
     return "\n".join(text)
+
+
+def cells(workload: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One workload's rows as texts, a column for each of `HEADINGS`."""
+    floor = next(row["rate"] for row in workload["rows"] if row["name"] == "fetch")
+    return [_line(row, floor) for row in workload["rows"]]
 
 
 def _line(row: dict[str, Any], floor: float) -> tuple[str, ...]:
@@ -94,7 +111,7 @@ def all_of(results: dict[str, Any]) -> str:
 
 
 def _other(row: dict[str, Any]) -> str:
-    fields = (f"{k} {_number(v)}" for k, v in row.items() if k != "row" and not _listed(v))
+    fields = (f"{k} {number(v)}" for k, v in row.items() if k != "row" and not _listed(v))
     return f"{row['row']}: " + ", ".join(fields)
 
 
@@ -102,7 +119,8 @@ def _listed(value: Any) -> bool:
     return isinstance(value, list | bool) or value is None
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """As people read it: three digits, or all of what is large."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -129,6 +147,6 @@ def _verdicts(results: dict[str, Any]) -> list[str]:
         if figure is not None:
             sign = "at most" if target.at_most else "at least"
             word = "reached" if target.reached(results) else "MISSED "
-            lines.append(f"{word} {target.what}: {_number(figure)} {target.unit} "
-                         f"({sign} {_number(target.bound)})")  # fmt: skip
+            lines.append(f"{word} {target.what}: {number(figure)} {target.unit} "
+                         f"({sign} {number(target.bound)})")  # fmt: skip
     return lines

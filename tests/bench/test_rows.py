@@ -91,9 +91,9 @@ def test_targets_know_reached_from_missed_and_not_measured() -> None:
     verdicts = {target.what: target.reached(results) for target in TARGETS}
     assert verdicts["sync, 1,000,000 single-token transfers"] is True
     assert verdicts["sync, 1,000,000 NGU events"] is None
-    assert verdicts["of the fetch-only floor"] is False
-    assert verdicts["the fastest tuned rival"] is True
-    assert verdicts["Ponder as installed"] is None
+    assert verdicts["sync of transfers, of the fetch-only floor"] is False
+    assert verdicts["sync of transfers, against the fastest tuned rival"] is True
+    assert verdicts["sync of transfers, against Ponder as installed"] is None
     assert verdicts["peak memory, 10,000,000 events"] is True
     assert verdicts["peak memory, 1,000,000 events"] is False
     assert verdicts["head seen → points answered, 50 events a block, p50"] is True
