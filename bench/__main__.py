@@ -1,4 +1,4 @@
-"""`python -m bench`: measure this machine, print tables, write JSON and plots."""
+"""`python -m bench`: measure this machine, print tables, write JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import live, measure, pipeline, reads, report, scale
-from bench.rivals.__main__ import RIVALS
+from bench.rivals.__main__ import RIVALS, failures
 from bench.rivals.__main__ import measured as rivals
 from bench.workloads import KINDS
 from ngu_points.errors import NguError
@@ -71,6 +71,9 @@ def _rivals(given: argparse.Namespace, results: Results) -> None:
     results["rivals"] += rivals(tuple(RIVALS), KINDS, events, tuned=True)
     if given.as_installed:
         results["rivals"] += rivals(("ponder-pglite",), ("erc721",), events, tuned=False)
+    failed = failures(results["rivals"])
+    if failed:
+        raise NguError("; ".join(failed))
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Results], None]] = {

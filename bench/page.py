@@ -34,6 +34,8 @@ def tables(results: Results) -> dict[str, list[Row]]:
     """All tables, by their names in the page. NguError for results that are no full run."""
     if results["scale"] != 1:
         raise NguError(f"bench: these results are at {results['scale']:g} of the full sizes")
+    if any("failed" in row for row in results["rivals"]):
+        raise NguError("bench: another indexer failed or gave another answer: run it again")
     found = {
         "machine": [{"what": what, "value": _text(v)} for what, v in results["machine"].items()],
         "targets": [_target(target, results) for target in TARGETS],

@@ -129,8 +129,8 @@ def number(value: Any) -> str:
 def _rival(row: dict[str, Any], results: dict[str, Any]) -> str:
     """A rival, and how many times faster the sync of the same run is."""
     name = f"{row['kind']}: {row['name']} ({row['database']})"
-    if "missing" in row:
-        return f"{name}: not measured: {row['missing']}"
+    if "rate" not in row:
+        return f"{name}: {row.get('failed') or 'not measured: ' + row['missing']}"
     ours = targets.ratio(targets.rate(results, row["kind"], "sync"), row["rate"])
     times = "" if ours is None else f", ngu sync is {ours:.0f} times as fast"
     return (f"{name}: {row['seconds']:.1f} s, {row['rate']:,.0f} events/s, {row['rss']:,.0f} MB, "

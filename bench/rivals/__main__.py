@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sqlite3
 import sys
 import tempfile
 import time
@@ -31,7 +32,7 @@ TAIL = 100  # blocks after the last final one, so that none reads the end as liv
 
 
 def measured(names: Sequence[str], kinds: Sequence[str], events: int, *, tuned: bool) -> list[Any]:
-    """One row for each rival and workload; a rival that cannot be had has a reason instead."""
+    """One row for each rival and workload; it says why where there is nothing to measure."""
     rows = []
     for kind in kinds:
         work = workload(kind, events)
@@ -52,8 +53,10 @@ def _row(
         "kind": work.kind, "events": len(work),
     }  # fmt: skip
     RESULTS.mkdir(exist_ok=True)
+    missing = _missing(rival)
+    if missing:
+        return row | {"missing": missing}
     try:
-        rival.install()
         with (
             tempfile.TemporaryDirectory(dir=RESULTS) as name,
             _database(rival, Path(name)) as database,
@@ -62,12 +65,28 @@ def _row(
             outcome = rival.measure(Task(work, url, Path(name), database, tuned))
             requests = measure.node_cost(url)["requests"] - before["requests"]
             check(work, answer, outcome.runs, outcome.wallets)
-    except NguError as error:
-        return row | {"missing": str(error)}
+    except (NguError, OSError, sqlite3.Error) as error:
+        return row | {"failed": str(error)}
     return row | {
         "seconds": outcome.seconds, "rate": len(work) / outcome.seconds,
         "rss": outcome.rss / 1e6, "requests": requests - 1,
     }  # fmt: skip
+
+
+def _missing(rival: Rival) -> str | None:
+    """Why a rival cannot be had on this machine; None if it can."""
+    if rival.database == "PostgreSQL" and postgres.programs() is None:
+        return "PostgreSQL is not installed"
+    try:
+        rival.install()
+    except NguError as error:
+        return str(error)
+    return None
+
+
+def failures(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The rivals that were there and failed, or gave another answer."""
+    return [line(row) for row in rows if "failed" in row]
 
 
 def _database(rival: Rival, folder: Path) -> contextlib.AbstractContextManager[str | None]:
@@ -81,6 +100,8 @@ def line(row: dict[str, Any]) -> str:
     name = f"{row['kind']:7} {row['name']} ({row['database']})"
     if "missing" in row:
         return f"{name:30} not measured: {row['missing']}"
+    if "failed" in row:
+        return f"{name:30} FAILED: {row['failed']}"
     return (
         f"{name:30} {row['seconds']:8.1f} s  {row['rate']:8,.0f} events/s  "
         f"{row['rss']:6,.0f} MB  {row['requests']:6.0f} requests"
@@ -98,7 +119,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
 
 
 def main(words: list[str]) -> int:
-    """Measure, print, write; 1 where an answer is wrong or a rival that is there fails."""
+    """Measure, print, write; 1 where a rival that is there fails or gives another answer."""
     given = _arguments(words)
     began = time.time()
     rows = measured(
@@ -109,7 +130,7 @@ def main(words: list[str]) -> int:
     found = {"machine": report.machine(began), "rivals": rows}
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"results: {path}")
-    return 0
+    return 1 if failures(rows) else 0
 
 
 if __name__ == "__main__":

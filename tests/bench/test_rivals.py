@@ -7,16 +7,17 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from bench.expected import replay
 from bench.render import render
 from bench.rivals import postgres
-from bench.rivals.__main__ import RIVALS, line
+from bench.rivals.__main__ import RIVALS, failures, line, measured
 from bench.rivals.answer import check
 from bench.rivals.install import PROJECTS
-from bench.rivals.interfaces import Run
+from bench.rivals.interfaces import Outcome, Rival, Run, Task
 from bench.workloads import FIRST_BLOCK, LOGS_PER_BLOCK, Workload, addresses, workload
 
 from ngu_points.engine.events import Kind
@@ -151,16 +152,33 @@ def test_locks_hold_hashes_and_no_host() -> None:
     assert pinned.count("==") <= pinned.count("--hash=")
 
 
-def test_a_rival_that_cannot_be_had_is_a_line_with_a_reason(monkeypatch: Any) -> None:
-    """Without PostgreSQL the run goes on, and says so."""
-    monkeypatch.setattr(postgres, "programs", lambda: None)
-    from bench.rivals import __main__ as runner
+def one_row(monkeypatch: Any, rival: Rival) -> dict[str, Any]:
+    """What the runner makes of a rival."""
+    monkeypatch.setitem(RIVALS, "one", rival)
+    (row,) = measured(["one"], ["erc721"], 40, tuned=True)
+    return row
 
-    unchanged = {name: rival for name, rival in RIVALS.items() if name == "sqd"}
-    monkeypatch.setattr(runner, "RIVALS", {
-        name: type(rival)(rival.name, rival.version, rival.database, rival.settings,
-                          lambda: None, rival.measure)
-        for name, rival in unchanged.items()
-    })  # fmt: skip
-    (row,) = runner.measured(["sqd"], ["erc721"], 40, tuned=True)
+
+def test_a_rival_that_cannot_be_had_is_a_line_with_a_reason(monkeypatch: Any) -> None:
+    """Without PostgreSQL, or where nothing can be installed, the run goes on, and says so."""
+
+    def unreachable() -> None:
+        raise NguError("sqd: cannot be installed: no network")
+
+    row = one_row(monkeypatch, replace(RIVALS["dipdup"], install=unreachable))
+    assert "not measured: sqd: cannot be installed" in line(row)
+    monkeypatch.setattr(postgres, "programs", lambda: None)
+    row = one_row(monkeypatch, RIVALS["sqd"])
     assert "not measured: PostgreSQL is not installed" in line(row)
+    assert not failures([row])
+
+
+def test_a_rival_with_another_answer_has_failed(monkeypatch: Any) -> None:
+    """A number without the right answer is no number, and the command's exit code tells."""
+
+    def nothing(task: Task) -> Outcome:
+        return Outcome(1.0, 1, [], {})
+
+    row = one_row(monkeypatch, replace(RIVALS["dipdup"], install=lambda: None, measure=nothing))
+    assert "rate" not in row
+    assert "FAILED: the owner of token" in failures([row])[0]
