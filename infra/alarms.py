@@ -273,7 +273,7 @@ def _of_the_api(seen: Watched) -> Iterator[Watch]:
     yield Watch(
         "api-throttles",
         WARNING,
-        "The API is asked more at once than its function may answer: some are told 503.",
+        "The API is asked more at once than its function may answer: some are refused.",
         seen.function("api", "Throttles", "Sum"),
         0,
         last=3,

@@ -31,7 +31,7 @@ BY_HAND = {  # commands of the AWS command line that are no operation of a servi
     ("s3", "sync"): {"exclude", "delete"},
 }
 OTHERS = {"aws", "ngu", "make", "npx", "git", "export", "read", "curl", "journalctl", "openssl",
-          "date", "MACHINE"}  # fmt: skip
+          "date", "MACHINE", "API"}  # fmt: skip
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"`((?:src|tests|infra)/[\w/.-]+\.py)(?:::([\w.]+))?`")
 
