@@ -83,8 +83,8 @@ def test_the_named_parts_of_a_stage_exist() -> None:
     chosen = settings("staging", lambda _: None)
     assert STAGES == ("staging", "prod")
     tables = {f"ngu-{t.name}-{stage}" for t in TABLES for stage in STAGES}
-    functions = {f"ngu-{name}-{stage}" for stage in STAGES for name in
-                 ("persist-batch", "persist-staking", "process", "jobs", "scale", "api")}  # fmt: skip
+    made = ("persist-batch", "persist-staking", "process", "jobs", "scale", "api")
+    functions = {f"ngu-{name}-{stage}" for stage in STAGES for name in made}
     stacks = {f"ngu-{name}-{stage}" for stage in STAGES for name in
               ("network", "data", "events", "monitor", "alarms")}  # fmt: skip
     others = {f"ngu-{name}-{stage}" for name in ("access-key", "points") for stage in STAGES}
