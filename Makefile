@@ -7,7 +7,7 @@ help:
 	@echo "make demo    watch a real chain become points (DEMO_ARGS='--for 20s' to end it)"
 	@echo "make test    the whole test suite"
 	@echo "make check   what CI runs: lint, types, layers, tests"
-	@echo "make bench   measure this machine"
+	@echo "make bench   measure this machine, and other indexers on it: half an hour, 12 GB of memory"
 	@echo "make synth   the CloudFormation templates of both stages, into infra/cdk.out"
 	@echo "make package what functions and monitor run, for arm64: before a deployment"
 	@echo "make simulate SEEDS=1000   worlds with forks, lies, faults and crashes"
