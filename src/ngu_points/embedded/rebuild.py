@@ -17,7 +17,7 @@ from ngu_points.embedded.retractions import remember, settle
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.rules import Rules
-from ngu_points.engine.state import no_state
+from ngu_points.engine.state import State, no_state
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.process import process
@@ -98,7 +98,7 @@ def rebuild(
         before = None if changed or recovered else shown_fingerprint(store)
         if before is not None:
             remember(store, int(store.meta("start_block", 0)), "rebuild", now)
-        fold_all(store, history, rules, now, seen)
+        fold_all(store, history, rules, now, seen, None if before is None else store.stored())
         after = store.fingerprint()
         report = {
             "events": sum(v for k, v in store.meta("counters").items() if k.isdigit()),
@@ -128,11 +128,17 @@ def kept(store: Store, keep: bool) -> Iterator[None]:
 
 
 def fold_all(
-    store: Store, history: History, rules: Rules, now: int, seen: Seen = lambda _: None
+    store: Store,
+    history: History,
+    rules: Rules,
+    now: int,
+    seen: Seen = lambda _: None,
+    rows: State | None = None,
 ) -> None:
     """Put a new fold of all that is held in the place of the stored state; inside a commit.
 
-    What is not final is folded with before images, so that it can still be undone.
+    What is not final is folded with before images, so that it can still be undone. `rows` is what
+    the rows say, where that has just been read.
     """
     position = store.position()
     final = max(min(store.meta("final", -1), position.block), store.archived())
@@ -143,7 +149,7 @@ def fold_all(
             f"{history.folder} reaches block {again.reached} of {store.archived()}: the archive is "
             "incomplete; `ngu sync` into a new --db reads the chain again"
         )
-    store.replace_state(again.folded, again.counters, target)
+    store.replace_state(again.folded, again.counters, target, rows)
     store.queue.reopen(target.block)
     while process(store, rules, now):
         pass

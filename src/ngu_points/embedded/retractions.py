@@ -141,8 +141,10 @@ def _less(
     names = blobs(view.state.wallets.address)
     now = dict(zip(names, numerators.tolist(), strict=True))
     was = zip(blobs(before["wallet"]), before["numerator"].tolist(), strict=True)
+    unit = int(head["denominator"])
     for wallet, shown in was:
-        old = Fraction(int(shown), int(head["denominator"]))
-        new = Fraction(int(now.get(wallet, 0)), denominator)
-        if new < old and written(new) != written(old):
+        if now.get(wallet, 0) * unit >= shown * denominator:
+            continue
+        old, new = Fraction(shown, unit), Fraction(now.get(wallet, 0), denominator)
+        if written(new) != written(old):
             yield Retraction(*about, wallet, written(old), written(new))

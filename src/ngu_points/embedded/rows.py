@@ -11,6 +11,8 @@ import numpy as np
 
 from ngu_points.embedded.database import sql_int
 from ngu_points.engine.events import (
+    I64,
+    NARROW,
     TYPES,
     ZERO_ADDRESS,
     Events,
@@ -22,7 +24,8 @@ from ngu_points.engine.events import (
     ids_column,
 )
 from ngu_points.engine.fingerprint import words
-from ngu_points.engine.runs import NOBODY, Runs
+from ngu_points.engine.numbers import UNKNOWN, Numbers
+from ngu_points.engine.runs import NOBODY, Runs, no_runs
 from ngu_points.engine.state import Wallets
 
 BATCH_COLUMNS = (
@@ -133,31 +136,62 @@ RUN_COLUMNS = "first, last, owner, staker, ownedSince, since"
 
 def run_rows(runs: Runs, address: Any) -> Iterator[Any]:
     """Rows of `RUN_COLUMNS`."""
-    names = [*blobs(address), None]
-    assert NOBODY == -1, "the last name stands for nobody"
     return zip(
         blobs(words(runs.first)),
         blobs(words(runs.end - 1)),
-        [names[i] for i in runs.owner.tolist()],
-        [names[i] for i in runs.staker.tolist()],
+        _names(runs.owner, address),
+        _names(runs.staker, address),
         runs.owned_since.tolist(),
         runs.since.tolist(),
         strict=True,
     )
 
 
-def runs_of(rows: Sequence[Sequence[Any]], number: dict[bytes | None, int]) -> Runs:
-    """Runs from rows of `RUN_COLUMNS`; `number` gives each address its index, None `NOBODY`."""
-    first = [int.from_bytes(row[0], "big") for row in rows]
-    end = [int.from_bytes(row[1], "big") + 1 for row in rows]
+def _names(wallet: I64, address: Any) -> list[bytes | None]:
+    """The address of each wallet, None for `NOBODY`."""
+    names: list[bytes | None] = [None] * len(wallet)
+    known = np.flatnonzero(wallet != NOBODY)
+    for row, name in zip(known.tolist(), blobs(address[wallet[known]]), strict=True):
+        names[row] = name
+    return names
+
+
+def runs_of(rows: Sequence[Sequence[Any]], numbers: Numbers) -> Runs:
+    """Runs from rows of `RUN_COLUMNS`; `numbers` gives each address its index."""
+    if not rows:
+        return no_runs()
+    first, last, owner, staker, owned_since, since = zip(*rows, strict=True)
+    ends = _ids(last)
+    wide = ends.dtype == object or (len(ends) and int(ends.max()) + 1 >= NARROW)
+    ends = ends.astype(object) if wide else ends
     return Runs(
-        ids_column(first, ends=end),
-        ids_column(end, ends=end),
-        np.array([number[row[2]] for row in rows], np.int64),
-        np.array([number[row[3]] for row in rows], np.int64),
-        np.array([row[4] for row in rows], np.int64),
-        np.array([row[5] for row in rows], np.int64),
+        _ids(first).astype(ends.dtype),
+        ends + 1,
+        _numbered(owner, numbers),
+        _numbered(staker, numbers),
+        np.array(owned_since, np.int64),
+        np.array(since, np.int64),
     )
+
+
+def _ids(column: Sequence[bytes]) -> Ints:
+    """Token ids from 32 big-endian bytes each."""
+    words = _bytes(column, 32)
+    if words[:, :24].any() or (words[:, 24] >= 0x40).any():
+        return ids_column([int.from_bytes(word, "big") for word in column])
+    narrow: Ints = np.ascontiguousarray(words[:, 24:]).view(">i8")[:, 0].astype(np.int64)
+    return narrow
+
+
+def _numbered(column: Sequence[bytes | None], numbers: Numbers) -> I64:
+    """The number of each wallet, `NOBODY` for None; KeyError for one that is not known."""
+    number = numbers.find(_bytes([name or ZERO_ADDRESS for name in column], 20))
+    nobody = np.array([name is None for name in column], np.bool_)
+    unknown = np.flatnonzero((number == UNKNOWN) & ~nobody)
+    if len(unknown):
+        raise KeyError(column[int(unknown[0])])
+    number[nobody] = NOBODY
+    return number
 
 
 WALLET_COLUMNS = (
@@ -188,7 +222,7 @@ def wallets_of(rows: Sequence[Sequence[Any]], blank: Wallets) -> Wallets:
     if not rows:
         return blank
     columns = list(zip(*rows, strict=True))
-    facts = [json.loads(text) for text in columns[1]]
+    facts = json.loads(f"[{','.join(columns[1])}]")
     flat = [v for row in facts for season in row for v in season]
     shape = (len(rows), *blank.facts.shape[:2])
     numbers = [_column(column) for column in columns[2:]]
@@ -200,9 +234,12 @@ def wallets_of(rows: Sequence[Sequence[Any]], blank: Wallets) -> Wallets:
 
 
 def _column(values: Sequence[Any]) -> Ints:
-    plain = [int(v) for v in values]
-    if all(-(2**62) < v < 2**62 for v in plain):
-        return np.array(plain, np.int64)
-    column = np.empty(len(plain), object)
-    column[:] = plain
+    """Integers, some of them perhaps as decimal text."""
+    try:
+        column: Ints = np.array(values, np.int64)
+    except (OverflowError, ValueError):
+        column = np.empty(len(values), object)
+        column[:] = [int(v) for v in values]
+    if len(column) and max(int(column.max()), -int(column.min())) >= NARROW:
+        return column.astype(object)
     return column

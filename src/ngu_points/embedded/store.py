@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -445,21 +446,42 @@ class Store:
             self.db.execute("DELETE FROM coverage WHERE toBlock < ?", (done,))
             return self.queue.expire(archived, now)
 
-    def replace_state(self, again: Refolded, counters: dict[str, int], position: Position) -> None:
-        """Put another whole state in the place of this one (rebuild)."""
+    def stored(self) -> State:
+        """What the rows of tokens and wallets say, which may be behind the position."""
+        state = self.hot.state
+        return state if self._rows is None else self._rows
+
+    def replace_state(
+        self,
+        again: Refolded,
+        counters: dict[str, int],
+        position: Position,
+        rows: State | None = None,
+    ) -> None:
+        """Put another whole state in the place of this one (rebuild).
+
+        `rows` is what the rows are known to say: only what differs is written then.
+        """
         state = again.hot.state
+        after = None if rows is None else tables.aligned(rows, state)
         with self.commit():
-            for table in ("tokens", "points", "feast_pool", "changes", "uncertain", "anomalies"):
+            for table in ("feast_pool", "changes", "uncertain", "anomalies"):
                 self.db.execute(f"DELETE FROM {table}")
+            if rows is None or after is None:
+                self.db.execute("DELETE FROM tokens")
+                self.db.execute("DELETE FROM points")
+                blank = State(state.runs.take(slice(0, 0)), state.wallets.take(slice(0, 0)))
+                rows, after = blank, state
             self.revise()
             self.queue.clear_notes()
             self.queue.note(again.notes, again.uncertain.items())
             self.set_meta("counters", counters)
-            blank = State(state.runs.take(slice(0, 0)), state.wallets.take(slice(0, 0)))
-            tables.write_changes(self.db, blank, state)
+            tables.write_changes(self.db, rows, after)
             self.db.execute("DELETE FROM meta WHERE key = 'rows'")
             self._meta.pop("rows", None)
             self.feasts.write(again.days, state.wallets.address, again.closed)
             self.set_meta("fold", self.rules.fold_key())
             self.set_position(position, state)
-        self._hot = None
+        again.hot.state = replace(state, block=position.block, timestamp=position.timestamp)
+        self._hot = again.hot
+        self._rows = None

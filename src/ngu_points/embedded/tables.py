@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from ngu_points.embedded import rows
 from ngu_points.engine.events import I64, U8, Bool, Ints, blobs
 from ngu_points.engine.fingerprint import words
+from ngu_points.engine.numbers import UNKNOWN, Numbers
 from ngu_points.engine.rules import Rules
-from ngu_points.engine.runs import Runs
+from ngu_points.engine.runs import NOBODY, Runs, join, no_runs
 from ngu_points.engine.state import State, Wallets, no_wallets
 
 CHUNK = 20_000
@@ -23,13 +24,13 @@ CHUNK = 20_000
 def load_state(db: sqlite3.Connection, rules: Rules, at: Mapping[str, Any]) -> State:
     """The state that the rows are of; `at` is the position they were written at."""
     blank = no_wallets(rules, np.zeros((0, 20), np.uint8))
-    found = db.execute(f"SELECT {rows.WALLET_COLUMNS} FROM points").fetchall()
-    wallets = rows.wallets_of(found, blank)
-    number: dict[bytes | None, int] = {a: i for i, a in enumerate(blobs(wallets.address))}
-    number[None] = -1
-    found = db.execute(f"SELECT {rows.RUN_COLUMNS} FROM tokens ORDER BY first").fetchall()
+    found = db.execute(f"SELECT {rows.WALLET_COLUMNS} FROM points")
+    wallets = _one([rows.wallets_of(some, blank) for some in _some(found)], blank)
+    numbers = Numbers(wallets.address)
+    found = db.execute(f"SELECT {rows.RUN_COLUMNS} FROM tokens ORDER BY first")
+    runs = [rows.runs_of(some, numbers) for some in _some(found)]
     return State(
-        rows.runs_of(found, number),
+        join(*runs) if runs else no_runs(),
         wallets,
         at.get("block", -1),
         at.get("timestamp", 0),
@@ -37,6 +38,24 @@ def load_state(db: sqlite3.Connection, rules: Rules, at: Mapping[str, Any]) -> S
         at.get("carry", 0),
         at.get("contribution", 0),
     )
+
+
+def _some(found: sqlite3.Cursor) -> Iterator[list[Any]]:
+    """The rows of a query, some thousand at once."""
+    while some := found.fetchmany(CHUNK):
+        yield some
+
+
+def _one(parts: Sequence[Wallets], blank: Wallets) -> Wallets:
+    """The wallets of all parts."""
+    columns = {
+        f.name: np.concatenate(
+            [getattr(part, f.name) for part in parts], axis=-1 if f.name == "facts" else 0
+        )
+        for f in fields(Wallets)
+        if parts
+    }
+    return replace(blank, **columns)
 
 
 def write_changes(db: sqlite3.Connection, before: State, after: State) -> None:
@@ -50,6 +69,20 @@ def write_changes(db: sqlite3.Connection, before: State, after: State) -> None:
     write_runs(db, new, changed, after.wallets.address)
     differs = np.flatnonzero(_differs(before.wallets, after.wallets))
     write_wallets(db, after.wallets, differs)
+
+
+def aligned(before: State, after: State) -> State | None:
+    """The state `after` with the wallets of `before` first, in their order; None if one is gone."""
+    known = Numbers(after.wallets.address).find(before.wallets.address)
+    if (known == UNKNOWN).any():
+        return None
+    new = np.ones(len(after.wallets), np.bool_)
+    new[known] = False
+    order = np.concatenate([known, np.flatnonzero(new)])
+    lane = np.full(len(order) + 1, NOBODY, np.int64)
+    lane[order] = np.arange(len(order))
+    runs = replace(after.runs, owner=lane[after.runs.owner], staker=lane[after.runs.staker])
+    return replace(after, wallets=after.wallets.take(order), runs=runs)
 
 
 def write_runs(db: sqlite3.Connection, runs: Runs, which: I64, address: U8) -> None:
