@@ -34,15 +34,15 @@ ASKED = 200
 PATHS = ("/api/status", "/api/leaderboard", "/api/wallets/{wallet}", "/api/tokens/5", "/index.html")
 
 
-def measured(folder: Path) -> dict[str, Any]:
+def measured(folder: Path, events: int = EVENTS, asked: int = ASKED) -> dict[str, Any]:
     """Make, follow and ask a copy."""
     config = Config(contract=ContractSettings("0x" + CONTRACT.hex()))
     way = Way(rules_of(config))
-    ranges = list(traffic("transfers", EVENTS).ranges(10))
+    ranges = list(traffic("transfers", events).ranges(10))
     env = environment({"SERVICE": "ngu", "NODE_ENV": "prod", "AWS_REGION": "us-east-1",
                        "ARCHIVE_BUCKET": "b"})  # fmt: skip
     site = function.Site(env, config, folder / "copy.db")
-    found: dict[str, Any] = {"tokens": COLLECTION, "events": EVENTS}
+    found: dict[str, Any] = {"tokens": COLLECTION, "events": events}
 
     def deployment(*_: Any) -> Deployment:
         on = Deployment(env, config)
@@ -62,9 +62,7 @@ def measured(folder: Path) -> dict[str, Any]:
     found["runs"], found["wallets"] = len(seen.view.state.runs), len(seen.view.state.wallets)
     wallet = "0x" + seen.view.state.wallets.address[0].tobytes().hex()
     for path in PATHS:
-        found[f"{path}, ms"] = _asked(site, path.format(wallet=wallet))
-    found["start, seconds"] = _start()
-    found["memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        found[f"{path}, ms"] = _asked(site, path.format(wallet=wallet), asked)
     return found
 
 
@@ -83,17 +81,17 @@ def _reads(way: Way) -> float:
     return sum(units for (_, _, kind), units in way.client.units.items() if kind == "read")
 
 
-def _asked(site: function.Site, path: str) -> float:
+def _asked(site: function.Site, path: str, times: int) -> float:
     """Milliseconds of processor for an answer."""
     payload = {
         "version": "2.0", "rawPath": path, "rawQueryString": "", "headers": {"host": "x"},
         "requestContext": {"http": {"method": "GET", "path": path, "sourceIp": "192.0.2.1"}},
     }  # fmt: skip
     began = time.process_time()
-    for number in range(ASKED):
+    for number in range(times):
         payload["requestContext"]["http"]["sourceIp"] = f"192.0.2.{number}"  # type: ignore[index]
         assert site.answer(dict(payload), SimpleNamespace())["statusCode"] == 200
-    return round(1_000 * (time.process_time() - began) / ASKED, 2)
+    return round(1_000 * (time.process_time() - began) / times, 2)
 
 
 def _start() -> float:
@@ -111,6 +109,8 @@ def main() -> int:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as folder:
         found = measured(Path(folder))
+    found["start, seconds"] = _start()
+    found["memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     for name, value in found.items():
         print(f"{name:<28} {value:>12,}")
     print(json.dumps(found))
