@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import expected, measure
 from bench.measure import NGU, Cost
-from bench.scale import of
+from bench.scale import exported, of
 from bench.workloads import FIRST_BLOCK, Workload, workload
 from ngu_points.errors import NguError
 
@@ -67,17 +67,8 @@ def _verify(work: Workload, db: Path, syncs: list[Cost], folder: Path) -> None:
     """The first database answers as the replay does, and all have one fingerprint."""
     if syncs[0].answer["events"] != len(work):
         raise NguError(f"bench: {syncs[0].answer['events']} events instead of {len(work)}")
-    expected.check(work, expected.replay(work), *_exported(work, db, folder))
+    expected.check(work, expected.replay(work), *exported(work, db, folder))
     _same(syncs[0].answer["fingerprint"], syncs)
-
-
-def _exported(work: Workload, db: Path, folder: Path) -> tuple[Path, Path]:
-    """What `ngu export` writes of a database: token ranges, and points of wallets."""
-    tokens, points = folder / "tokens.csv", folder / "points.csv"
-    export = (*NGU, "export", *of(work, db), "-o")
-    measure.run((*export, str(tokens), "tokens", "--ranges"), folder)
-    measure.run((*export, str(points), "points"), folder)
-    return tokens, points
 
 
 def _same(fingerprint: str, syncs: list[Cost]) -> None:

@@ -55,11 +55,17 @@ def synced(kind: str, events: int, folder: Path, *, short_of: int = 0) -> Iterat
 
 def verify(done: Synced, folder: Path) -> None:
     """Every owner, staker and token-second of the database is the replay's. NguError otherwise."""
-    export = (*NGU, "export", *done.words, "-o")
+    files = exported(done.work, done.db, folder)
+    expected.check(done.work, expected.replay(done.work), *files)
+
+
+def exported(work: Workload, db: Path, folder: Path) -> tuple[Path, Path]:
+    """What `ngu export` writes of a database: token ranges, and points of wallets."""
     tokens, points = folder / "tokens.csv", folder / "points.csv"
+    export = (*NGU, "export", *of(work, db), "-o")
     measure.run((*export, str(tokens), "tokens", "--ranges"), folder)
     measure.run((*export, str(points), "points"), folder)
-    expected.check(done.work, expected.replay(done.work), tokens, points)
+    return tokens, points
 
 
 def growth(
@@ -131,10 +137,8 @@ def sparse(events: int, folder: Path) -> list[Row]:
 
 def _verify_drop(done: Synced, folder: Path) -> None:
     """Owners range by range and seconds wallet by wallet, from the columns of the workload."""
-    work, export = done.work, (*NGU, "export", *done.words, "-o")
-    tokens, points = folder / "tokens.csv", folder / "points.csv"
-    measure.run((*export, str(tokens), "tokens", "--ranges"), folder)
-    measure.run((*export, str(points), "points"), folder)
+    work = done.work
+    tokens, points = exported(work, done.db, folder)
     names = ["0x" + row.tobytes().hex() for row in addresses(work.wallets)]
     with tokens.open(newline="") as file:
         for row in csv.DictReader(file):
