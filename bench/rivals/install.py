@@ -38,7 +38,10 @@ def python(name: str) -> None:
     """A Python rival in an environment of its own, by hashes, on the Python that runs this."""
     folder, lock = folder_of(name), PROJECTS / name / "requirements.txt"
     if not (folder / "venv" / "bin" / "python").exists():
-        venv.create(folder / "venv", with_pip=True)
+        try:
+            venv.create(folder / "venv", with_pip=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise NguError(f"{name}: no virtual environment can be made: {error}") from error
     pip = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     # Everything is in the lock; pip would want extras of it pinned a second time.
     _once(folder, lock, [*pip, "--no-deps", "--require-hashes", "-r", str(lock)])
