@@ -100,6 +100,7 @@ def test_a_wrong_parameter_is_named(api: Api, path: str, parameter: str | None) 
     answered = api.ask(path.replace(" ", "%20").replace("'", "%27"))
     assert answered.status in (400, 404, 414), answered.body
     assert problem(answered)["parameter"] == parameter
+    assert "regex" not in answered.body.decode()
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,19 @@ DayName = Annotated[
     ),
 ]
 
+_ADDRESS = "an address: 0x and 40 hexadecimal digits"
+_MOMENT = "a block (12345), a unix time (@1700000000) or a time (2026-01-31T12:00:00Z)"
+SHAPES = {
+    "wallet": _ADDRESS,
+    "around": _ADDRESS,
+    "token": "a token id: a decimal number, or 0x and hexadecimal digits",
+    "at": _MOMENT,
+    "from": _MOMENT,
+    "to": _MOMENT,
+    "day": "today, a day (2026-01-31) or days since 1970-01-01",
+}
+"""What a parameter looks like, in words."""
+
 
 class Question(msgspec.Struct, frozen=True, rename="camel", kw_only=True,
                forbid_unknown_fields=True):  # fmt: skip
@@ -167,7 +180,9 @@ def asked(kind: type[T], path: Mapping[str, str], query: Iterable[tuple[str, str
         return msgspec.convert({**given, **path}, kind, strict=False)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$.")
-        raise wrong(place.rstrip("`") or "query", text) from error
+        name = place.rstrip("`")
+        shape = SHAPES.get(name) if "matching regex" in text else None
+        raise wrong(name or "query", f"it takes {shape}" if shape else text) from error
 
 
 # What the texts stand for ----------------------------------------------------------------

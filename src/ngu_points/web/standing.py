@@ -128,7 +128,7 @@ def _stages(standing: Standing, seen: Seen | None) -> list[reports.Stage]:
     if standing.gaps:
         read += f", {len(standing.gaps)} gaps"
     count = totals(seen)
-    state = f"{count.tokens} tokens of {count.wallets:,} wallets"
+    state = f"{int(count.tokens):,} tokens of {count.wallets:,} wallets"
     if uncertain := figures.get("uncertainWallets", 0):
         state += f", {uncertain:,} uncertain"
     waiting = standing.read_through > block
