@@ -92,7 +92,7 @@ class NguChart extends HTMLElement {
     return {
       width: this.clientWidth || 320,
       height: HEIGHT,
-      padding: [12, 22, 0, 0],
+      padding: [12, 32, 0, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: { y: false, points: { size: 7 } },
       legend: { live: true },
