@@ -25,7 +25,7 @@ from ngu_points.pipeline.persist import validate
 from ngu_points.pipeline.process import Step, in_line, ingest
 from ngu_points.pipeline.query import refold
 
-ROWS_EVERY = 4_000_000
+ROWS_EVERY = 10_000_000
 """Events after which the rows of the state are written; as many are folded after a crash."""
 
 

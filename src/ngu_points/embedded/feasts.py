@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ngu_points.embedded.database import sql_int
-from ngu_points.engine.events import I64, U8, blobs
+from ngu_points.engine.events import I64, U8
 from ngu_points.engine.feast import FeastDay
-from ngu_points.engine.fingerprint import shares_digest
+from ngu_points.engine.fingerprint import shares_digest, words
 
 _FACTS = "carryIn, emission, contribution, seconds, carryOut, season, sharesDigest"
 _JSON = (
@@ -93,8 +93,11 @@ class Feasts:
 
 def pack_shares(day: FeastDay, address: U8) -> bytes:
     """20-byte address and 44-byte share each, lower address first."""
-    named = zip(blobs(address[day.wallet]), day.share.tolist(), strict=True)
-    return b"".join(a + int(s).to_bytes(44, "big") for a, s in named if s)
+    some = np.flatnonzero(day.share)
+    rows = np.zeros((len(some), 64), np.uint8)
+    rows[:, :20] = address[day.wallet[some]]
+    rows[:, 32:] = words(day.share[some])
+    return rows.tobytes()
 
 
 def unpack_shares(data: bytes) -> list[tuple[bytes, int]]:

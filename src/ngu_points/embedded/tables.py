@@ -12,7 +12,7 @@ import numpy as np
 from ngu_points.embedded import rows
 from ngu_points.engine.events import I64, U8, Bool, Ints, blobs
 from ngu_points.engine.fingerprint import words
-from ngu_points.engine.numbers import UNKNOWN, Numbers
+from ngu_points.engine.numbers import UNKNOWN, Numbers, by_address
 from ngu_points.engine.rules import Rules
 from ngu_points.engine.runs import NOBODY, Runs, join, no_runs
 from ngu_points.engine.state import State, Wallets, no_wallets
@@ -96,7 +96,7 @@ def write_runs(db: sqlite3.Connection, runs: Runs, which: I64, address: U8) -> N
 
 def write_wallets(db: sqlite3.Connection, wallets: Wallets, which: I64) -> None:
     """Write some of the wallets, in the order of their addresses: pages are then filled once."""
-    which = which[np.argsort(wallets.address[which].view("V20").ravel(), kind="stable")]
+    which = which[by_address(wallets.address[which])]
     for at in range(0, len(which), CHUNK):
         db.executemany(
             f"REPLACE INTO points ({rows.WALLET_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",

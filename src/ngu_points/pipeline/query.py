@@ -176,7 +176,7 @@ def wallet_record(view: View, wallet: bytes, midnight: View | None = None) -> di
         "totalStaked": int(wallets.total_staked[row]),
         "lastStakeAt": int(wallets.last_stake[row]) or None,
         "lastUnstakeAt": int(wallets.last_unstake[row]) or None,
-        "stakingStreak": int(wallets.streak(view.timestamp)[row]),
+        "stakingStreak": int(wallets.take([row]).streak(view.timestamp)[0]),
         "lastUpdateAt": int(wallets.updated[row]),
     }
     if view.rules.seasons:
