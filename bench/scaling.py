@@ -35,8 +35,8 @@ CALL_SECONDS = 0.005
 BLOCKS = 5
 LIVE = 20
 """Events a second of live traffic: one range of `BLOCKS` blocks in five seconds."""
-SETTINGS = ((1, 60), (1, 10), (1, 300), (5, 60), (16, 300))
-"""Sizes in MB and seconds."""
+SETTINGS = ((1, 60), (1, 10), (1, 300), (4, 60), (4, 300))
+"""Sizes in MB and seconds, as a deployment takes them."""
 MAXIMA = (500, 1_000, 4_000)
 FULL_SPEED = 5_000.0
 """Records a second without a pace: what a node and a monitor give."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from bench.load import PRICES
-from bench.scaling import backfill, contention, live, markdown, tables, written
+from bench.scaling import SETTINGS, backfill, contention, live, markdown, tables, written
+from infra.settings import settings
 
 from ngu_points.aws.sender import RECORDS_A_SECOND
 from ngu_points.errors import NguError
@@ -25,6 +26,14 @@ def test_a_shorter_buffer_is_earlier_and_costs_more_deliveries() -> None:
     assert short["most"] <= 11 < 59 < long["most"] <= 61
     assert short["processed after, median s"] < long["processed after, median s"]
     assert short["deliveries a million events"] > 3 * long["deliveries a million events"]
+
+
+def test_the_buffers_shown_can_be_deployed() -> None:
+    """Each row of the page is one that `bufferMb` and `bufferSeconds` take."""
+    for size, seconds in SETTINGS:
+        given = {"bufferMb": size, "bufferSeconds": seconds}
+        chosen = settings("prod", given.get)
+        assert (chosen.buffer_mb, chosen.buffer_seconds) == (size, seconds)
 
 
 def test_a_full_buffer_does_not_wait_for_its_interval() -> None:
