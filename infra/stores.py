@@ -15,12 +15,17 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 
 from infra.settings import Settings
 from ngu_points.aws.archive import PREFIX as SEGMENTS
+from ngu_points.aws.repairs import PREFIX as REPAIRS
 from ngu_points.aws.saved import BACKUP, FAILED
 from ngu_points.aws.tables import TABLES, Key, Table, creation
 
 TYPES = {"S": dynamodb.AttributeType.STRING, "N": dynamodb.AttributeType.NUMBER}
 LEFT_METRIC = "undelivered"
 """Of the bucket's request metrics: what Firehose leaves under `failed/`."""
+REPAIR_DAYS = 90
+"""A repair takes its object away when it is done, so what is older was given up before it began, or
+was broken off. A broken-off one could still be finished, but while it waits nothing is folded and
+alarms are on: nobody leaves that for a season. If somebody does, a rebuild begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ def bucket(stack: Stack, settings: Settings) -> s3.Bucket:
             s3.LifecycleRule(
                 id="failed", prefix=FAILED, expiration=Duration.days(settings.failed_days)
             ),
+            s3.LifecycleRule(id="repairs", prefix=REPAIRS, expiration=Duration.days(REPAIR_DAYS)),
             s3.LifecycleRule(
                 id="leftovers",
                 abort_incomplete_multipart_upload_after=Duration.days(7),

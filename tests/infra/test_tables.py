@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 from templates import Deployment, needs_cdk
 
+from ngu_points.aws.archive import PREFIX as SEGMENTS
+from ngu_points.aws.repairs import PREFIX as REPAIRS
+from ngu_points.aws.saved import BACKUP, FAILED
 from ngu_points.aws.tables import TABLES, Table, creation
+from ngu_points.mirror.ledger import PREFIX as LEDGER
 
 needs_cdk()
 
@@ -86,6 +90,18 @@ def test_tables_are_encrypted_and_prods_outlive_mistakes(
         if resource["Type"] == "AWS::DynamoDB::Table"
     }
     assert policies == {"Retain" if lasting else "Delete"}
+
+
+def test_objects_expire_where_they_may(deployed: Deployment) -> None:
+    """Copies of records and what a repair left behind; never segments and the ledger of repairs."""
+    bucket = deployed["data"].one("AWS::S3::Bucket")
+    rules = bucket["LifecycleConfiguration"]["Rules"]
+    days = {r["Prefix"]: r["ExpirationInDays"] for r in rules if "ExpirationInDays" in r}
+    kept = {"staging": (30, 90), "prod": (400, 400)}[deployed.stage]
+    assert days == {BACKUP: kept[0], FAILED: kept[1], REPAIRS: 90}
+    assert not any(prefix.startswith((SEGMENTS, LEDGER)) for prefix in days)
+    others = [r for r in rules if r.get("Prefix") not in {*days, SEGMENTS}]
+    assert [r["NoncurrentVersionExpiration"] for r in others] == [{"NoncurrentDays": 30}]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 from aws.dynamo.faults import Client, Dead
 from cli.program import busy_chain
 from mirror.stage import Stage, filled, modelled, parameter, position, stage_of
-from ngu_points.aws import repairs
+from ngu_points.aws import changes, repairs
 from ngu_points.aws.tables import META, POINTS, TABLES
 from ngu_points.errors import StoreError, TransientError
 from ngu_points.mirror import repair
@@ -106,6 +106,29 @@ def refused(stage: Stage) -> None:
         read = stage.ngu("fingerprint")
         assert (read.code, "run it again to finish it" in read.complaint) == (1, True)
         assert "was broken off" in stage.ngu("status", "--json").json["alarms"][0]
+
+
+def test_a_repair_whose_object_is_gone_begins_anew(
+    stage: Stage, model: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off among the rows and left for so long that the bucket has dropped what it was."""
+
+    def dies(*_: Any) -> None:
+        raise Dead
+
+    spoil(stage)
+    with monkeypatch.context() as patch:
+        patch.setattr(changes, "write_rows", dies)
+        with pytest.raises(Dead):
+            stage.ngu("rebuild")
+    marker = repairs.unfinished(stage.store.dynamo)
+    assert marker is not None
+    stage.client("s3").delete_object(Bucket=stage.env["ARCHIVE_BUCKET"], Key=marker.name)
+    refused(stage)
+    ended = stage.ngu("rebuild", "--json")
+    assert (ended.code in (0, 3), "damaged or gone" in ended.err) == (True, True), ended.err
+    assert repairs.unfinished(stage.store.dynamo) is None
+    assert stage.ngu("rebuild", "--json").code == 0
 
 
 def test_while_another_processes_it_waits_then_says_so(

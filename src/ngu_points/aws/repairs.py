@@ -106,11 +106,14 @@ class Repairs:
         where = f"s3://{self.bucket}/{marker.name}"
         try:
             with naming(where):
-                body = self.s3.get_object(Bucket=self.bucket, Key=marker.name)["Body"].read()
+                try:
+                    body = self.s3.get_object(Bucket=self.bucket, Key=marker.name)["Body"].read()
+                except self.s3.exceptions.NoSuchKey:  # it was left for longer than it is kept
+                    body = b""
             return msgspec.msgpack.decode(zlib.decompress(body), type=Plan)
         except (zlib.error, msgspec.DecodeError) as error:
             raise StoreError(
-                f"{where} is damaged: `{marker.why}` was broken off and cannot be finished;"
+                f"{where} is damaged or gone: `{marker.why}` was broken off and cannot be finished;"
                 " `ngu rebuild --store dynamodb` begins anew"
             ) from error
 
