@@ -7,20 +7,37 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
 
 import click
 
 from ngu_points import __version__
-from ngu_points.cli import analysis, look, monitor, recover, snapshot, top, verify, work
 from ngu_points.errors import NguError, UsageError, one_line
 from ngu_points.logs import configure_logging
 
 
 class _InOrder(click.Group):
-    """Lists commands in the order of use, not of the alphabet."""
+    """Commands in the order of use, not of the alphabet; they are imported when one is asked for:
+    the version is told without them."""
+
+    @property
+    def commands(self) -> dict[str, click.Command]:
+        return _commands()
+
+    @commands.setter
+    def commands(self, _: object) -> None:
+        """Click sets none; ours are fixed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         return list(self.commands)
+
+
+@cache
+def _commands() -> dict[str, click.Command]:
+    names = ("work", "look", "snapshot", "analysis", "top", "verify", "recover", "monitor")
+    modules = [import_module(f"ngu_points.cli.{name}") for name in names]
+    return {str(c.name): c for module in modules for c in module.COMMANDS}
 
 
 @click.group(
@@ -41,19 +58,6 @@ def cli() -> None:
 
     Keep it running, from a file of settings:   ngu init, then ngu run
     """
-
-
-for command in (
-    *work.COMMANDS,
-    *look.COMMANDS,
-    *snapshot.COMMANDS,
-    *analysis.COMMANDS,
-    *top.COMMANDS,
-    *verify.COMMANDS,
-    *recover.COMMANDS,
-    *monitor.COMMANDS,
-):
-    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
