@@ -305,6 +305,15 @@ def _left_behind(seen: Watched) -> Iterator[Watch]:
         watched.changed(seen.ours(metrics.DEAD_LETTERS, "Maximum", FIVE_MINUTES), "dead letters"),
         0,
     )
+    yield Watch(
+        "limits-raised",
+        WARNING,
+        "Limits have been raised for a day: an alarm does not end, or the tables' own are too low.",
+        seen.ours(metrics.RAISED, "Minimum", HOUR),
+        0,
+        last=24,
+        of=24,
+    )
     for queue in QUEUES:
         yield Watch(
             f"queue-{queue}",

@@ -219,6 +219,18 @@ def test_everything_left_behind_is_an_alarm(deployed: Deployment) -> None:
         assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
 
 
+def test_limits_that_stay_raised_are_an_alarm(deployed: Deployment) -> None:
+    """Warning: at no moment of a whole day was nothing raised."""
+    alarm = deployed.alarm("limits-raised")
+    assert "[warning]" in alarm["AlarmDescription"]
+    assert only(alarm) == (NAMESPACE, "RaisedLimits", "Minimum")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+    (metric,) = used(alarm).values()
+    assert alarm["EvaluationPeriods"] == alarm["DatapointsToAlarm"]
+    assert alarm["EvaluationPeriods"] * metric["Period"] == 86_400
+    assert alarm["TreatMissingData"] == "notBreaching"
+
+
 def test_every_alarm_tells_the_topic(deployed: Deployment) -> None:
     """When it goes off and when it is over, with a severity and a sentence."""
     stack = deployed["alarms"]
