@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ import pytest
 from cli.program import busy_chain
 from mirror.stage import Stage, emptied, filled, modelled, position, stage_of
 from ngu_points.aws import wiring
+from ngu_points.aws.limits import Bounds
 from ngu_points.aws.tables import META, STAKING_EVENTS
 from ngu_points.engine.coverage import announce
 from ngu_points.engine.events import Rejected
+from ngu_points.errors import UsageError
 from ngu_points.mirror import copy
+from ngu_points.mirror.drain import bounds_of
 
 LAST = 20
 
@@ -38,9 +41,14 @@ def right(stage: Stage) -> str:
 def test_a_drain_clears_the_backlog_and_puts_limits_back(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that is covered is processed from here, in order; what was raised is as before."""
-    functions = Functions()
+    """All that is covered is processed from here, in order; what was raised is as before.
+
+    It is raised as far as the deployment says to its scale function.
+    """
+    functions = Functions({"WRITE_UNITS_MAX": "6000", "PROCESS_MEMORY_MAX": "2048"})
     client = wiring.client
+    dynamo, full = stage.client("dynamodb"), stage.store.dynamo.names[META]
+    dynamo.update_table(TableName=full, OnDemandThroughput={"MaxWriteRequestUnits": 1_000})
     monkeypatch.setattr(
         wiring, "client", lambda s, *more: functions if s == "lambda" else client(s, *more)
     )
@@ -52,18 +60,44 @@ def test_a_drain_clears_the_backlog_and_puts_limits_back(
     assert (ended.code, ended.json["backlog"], ended.json["block"]) == (0, 0, LAST), ended.err
     assert ended.json["fingerprint"] == right(stage)
     assert ended.json["events"] == dry.json["backlogBefore"]
-    assert functions.memory == [1_000, 3_008, 1_000]
+    assert functions.memory == [1_000, 2_048, 1_000]
+    assert [change.partition(": ")[2] for change in ended.json["limits"]] == [
+        "memory 1000 to 2048", "write 1000 to 6000", "memory 2048 to 1000", "write 6000 to 1000",
+    ]  # fmt: skip
     assert stage.store.dynamo.get(META, {"key": "limits"}) is None
 
 
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException"])
+def test_limits_that_are_not_told_are_the_defaults(
+    code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A role that may not ask the scale function drains all the same, and a line says so."""
+    exceptions = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
+    error = exceptions.ClientError({"Error": {"Code": code}}, "GetFunctionConfiguration")
+    assert bounds_of(Functions(error), "ngu-scale-prod") == Bounds()
+    (line,) = caplog.records
+    assert code in line.fields["why"]
+    assert bounds_of(Functions({}), "ngu-scale-prod") == Bounds()
+    with pytest.raises(UsageError, match="WRITE_UNITS_MAX"):
+        bounds_of(Functions({"WRITE_UNITS_MAX": "all"}), "ngu-scale-prod")
+
+
 class Functions:
-    """Lambda, as far as a drain calls it: the processor's memory."""
+    """Lambda, as far as a drain calls it: the processor's memory, what the scale function is told.
 
-    def __init__(self) -> None:
+    Asked about the latter it raises `told`, if that is an error.
+    """
+
+    def __init__(self, told: Mapping[str, str] | Exception) -> None:
         self.memory = [1_000]
+        self._told = told
 
-    def get_function_configuration(self, **_: Any) -> dict[str, Any]:
-        return {"MemorySize": self.memory[-1]}
+    def get_function_configuration(self, *, FunctionName: str) -> dict[str, Any]:  # noqa: N803
+        if "-scale-" not in FunctionName:
+            return {"MemorySize": self.memory[-1]}
+        if isinstance(self._told, Exception):
+            raise self._told
+        return {"MemorySize": 256, "Environment": {"Variables": self._told}}
 
     def update_function_configuration(self, *, MemorySize: int, **_: Any) -> None:  # noqa: N803
         self.memory.append(MemorySize)

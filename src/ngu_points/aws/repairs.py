@@ -22,7 +22,7 @@ from ngu_points.aws.lease import KEY as LEASE_KEY
 from ngu_points.aws.lease import Lease, lost
 from ngu_points.aws.parameters import Parameters, Sent
 from ngu_points.aws.tables import META
-from ngu_points.aws.trouble import naming
+from ngu_points.aws.trouble import code_of, naming
 from ngu_points.errors import StoreError, TransientError
 
 PREFIX = "repairs/"
@@ -108,8 +108,10 @@ class Repairs:
             with naming(where):
                 try:
                     body = self.s3.get_object(Bucket=self.bucket, Key=marker.name)["Body"].read()
-                except self.s3.exceptions.NoSuchKey:  # it was left for longer than it is kept
-                    body = b""
+                except Exception as error:
+                    if code_of(error) != "NoSuchKey":
+                        raise
+                    body = b""  # it was left for longer than it is kept
             return msgspec.msgpack.decode(zlib.decompress(body), type=Plan)
         except (zlib.error, msgspec.DecodeError) as error:
             raise StoreError(

@@ -21,6 +21,7 @@ from ngu_points import config
 from ngu_points.aws.archive import Archive
 from ngu_points.aws.dynamo import Dynamo
 from ngu_points.aws.environment import Environment
+from ngu_points.aws.limits import Bounds
 from ngu_points.aws.records import Origin
 from ngu_points.aws.store import Store
 from ngu_points.aws.trouble import naming
@@ -155,18 +156,31 @@ def origin(env: Environment, config: Config, chain_id: int) -> Origin:
     return Origin(env.stage, known, contract_of(config).addresses)
 
 
-def variable(name: str, default: str | None = None) -> str:
+def variable(
+    name: str, default: str | None = None, variables: Mapping[str, str] | None = None
+) -> str:
     """A variable of the environment that only one unit of compute has; UsageError without it."""
-    value = os.environ.get(name) or default
+    value = (os.environ if variables is None else variables).get(name) or default
     if value is None:
         raise UsageError(f"{name} is not set in the environment: the deployment sets it, see"
                          " docs/deploy.md")  # fmt: skip
     return value
 
 
-def whole(name: str, default: int | None = None) -> int:
+def whole(name: str, default: int | None = None, variables: Mapping[str, str] | None = None) -> int:
     """A variable that is a whole number above 0."""
-    text = variable(name, None if default is None else str(default))
+    text = variable(name, None if default is None else str(default), variables)
     if not (text.isascii() and text.isdecimal() and int(text)):
         raise UsageError(f"{name} in the environment is {text!r}: it takes a whole number above 0")
     return int(text)
+
+
+def bounds(variables: Mapping[str, str]) -> Bounds:
+    """How far a stage's limits may be raised, as the scale function is told."""
+    kept = Bounds()
+    return Bounds(
+        whole("WRITE_UNITS_MAX", kept.writes, variables),
+        whole("READ_UNITS_MAX", kept.reads, variables),
+        whole("PROCESS_MEMORY_MAX", kept.memory, variables),
+        whole("QUIET_SECONDS", kept.quiet, variables),
+    )

@@ -10,6 +10,8 @@ from typing import Any
 from ngu_points.aws import health, wiring
 from ngu_points.aws.limits import Bounds, Limits
 from ngu_points.aws.tables import table_name
+from ngu_points.aws.trouble import naming
+from ngu_points.errors import UsageError
 from ngu_points.mirror.deployment import Deployment
 from ngu_points.mirror.repair import copying, leading, publish
 from ngu_points.mirror.status import status
@@ -40,11 +42,13 @@ def drain(on: Deployment, path: Path, *, dry: bool) -> dict[str, Any]:
 
 def _drain(on: Deployment, path: Path, report: dict[str, Any]) -> None:
     store, env = on.store, on.env
+    functions = wiring.client("lambda", env.region)
+    bounds = bounds_of(functions, table_name(env.service, "scale", env.stage))
     with copying(path), leading(store) as owner:
         limits = Limits(
             store.dynamo,
-            wiring.client("lambda", env.region),
-            Bounds(),
+            functions,
+            bounds,
             table_name(env.service, "process", env.stage),
             owner,
             lambda: int(time.time()),
@@ -56,3 +60,16 @@ def _drain(on: Deployment, path: Path, report: dict[str, Any]) -> None:
             done = {"events": report["events"], "block": step.position.block}
             log.info("processed", extra={"fields": done})
     report["limits"] = limits.changes
+
+
+def bounds_of(functions: Any, scale: str) -> Bounds:
+    """How far the deployment lets its scale function go; the defaults where that is not told."""
+    try:
+        with naming(f"the settings of {scale}"):
+            found = functions.get_function_configuration(FunctionName=scale)
+    except UsageError as error:  # the role may not ask, or there is no such function
+        log.warning(
+            "limits are raised as far as the defaults", extra={"fields": {"why": str(error)}}
+        )
+        return Bounds()
+    return wiring.bounds(found.get("Environment", {}).get("Variables", {}))

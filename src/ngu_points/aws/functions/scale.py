@@ -20,7 +20,7 @@ from ngu_points.aws import metrics, wiring
 from ngu_points.aws.environment import Environment
 from ngu_points.aws.functions.process import tell_once
 from ngu_points.aws.functions.telemetry import logger, publish
-from ngu_points.aws.limits import FUNCTION, TABLE, Alarm, Bounds, Limits
+from ngu_points.aws.limits import FUNCTION, TABLE, Alarm, Limits
 from ngu_points.aws.trouble import naming
 
 ASKED = 100
@@ -67,17 +67,10 @@ def _unit() -> tuple[Environment, Logger]:
 
 def limits_of(env: Environment, owner: str) -> Limits:
     """The limits of a stage, within what the environment allows."""
-    kept = Bounds()
-    bounds = Bounds(
-        wiring.whole("WRITE_UNITS_MAX", kept.writes),
-        wiring.whole("READ_UNITS_MAX", kept.reads),
-        wiring.whole("PROCESS_MEMORY_MAX", kept.memory),
-        wiring.whole("QUIET_SECONDS", kept.quiet),
-    )
     return Limits(
         wiring.dynamo(env),
         wiring.client("lambda", env.region),
-        bounds,
+        wiring.bounds(os.environ),
         wiring.variable("PROCESS_FUNCTION", ""),
         owner,
         lambda: int(time.time()),
