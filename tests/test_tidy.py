@@ -67,10 +67,17 @@ def test_no_committed_file_names_a_registry_or_a_machine() -> None:
     ]
     found = []
     for path in ROOT.rglob("*"):
-        made = ("node_modules", "results", "cdk.out")
+        made = ("node_modules", "results", "cdk.out", "__pycache__")
         hidden = any(part.startswith(".") or part in made for part in
                      path.relative_to(ROOT).parts[:-1])  # fmt: skip
         if path.is_file() and not hidden and path.stat().st_size < 5_000_000:
             text = path.read_text(encoding="utf-8", errors="ignore")
             found += [f"{path.relative_to(ROOT)}: {host}" for host in hosts if host in text]
     assert not found
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """Pytest imports them by name: of two with one name, the second cannot be collected."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")
+             if not (path.parent / "__init__.py").exists()]  # fmt: skip
+    assert sorted(names) == sorted(set(names))
