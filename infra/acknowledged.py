@@ -9,6 +9,7 @@ import cdk_nag
 
 from infra.settings import Settings
 from ngu_points.aws.archive import PREFIX as SEGMENTS
+from ngu_points.aws.repairs import PREFIX as REPAIRS
 from ngu_points.aws.saved import BACKUP, FAILED
 from ngu_points.aws.tables import BATCH_EVENTS, STAKING_EVENTS
 from ngu_points.mirror.ledger import PREFIX as LEDGER
@@ -65,9 +66,13 @@ def _wildcards(settings: Settings) -> Iterator[tuple[str, str]]:
         yield arn, "Lambda names its log streams itself, in a group of the function's own"
     alarms = "arn:<AWS::Partition>:cloudwatch:<AWS::Region>:<AWS::AccountId>:alarm"
     yield f"{alarms}:{settings.name('*')}", "The scale function asks for the stage's own alarms"
+    yield f"{alarms}:*", "`ngu status` asks for alarms by a prefix, which no narrower ARN allows"
     bucket = f"arn:<AWS::Partition>:s3:::{settings.name('archive')}-<AWS::AccountId>-<AWS::Region>"
     yield f"{bucket}/{SEGMENTS}*", "Segments are named after the blocks in them"
     yield f"{bucket}/{LEDGER}*", "Each version of the ledger is an object of its own"
+    yield f"{bucket}/{REPAIRS}*", "Each repair is an object of its own; operators finish any"
+    for prefix in (BACKUP, FAILED):
+        yield f"{bucket}/{prefix}*", "Operators read what Firehose left of either stream"
     for table in (BATCH_EVENTS, STAKING_EVENTS):
         for prefix in (BACKUP, FAILED):
             yield (

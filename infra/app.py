@@ -11,11 +11,11 @@ from infra.acknowledged import acknowledge, checked
 from infra.alarms import alarms
 from infra.api import api
 from infra.dashboard import dashboard
-from infra.functions import functions
+from infra.functions import functions, outside
 from infra.host import host
 from infra.network import network
 from infra.package import BUILD, FUNCTIONS, MONITOR, packaged
-from infra.roles import Arns
+from infra.roles import Arns, operators
 from infra.schedules import schedules
 from infra.settings import STAGES, Settings, settings
 from infra.stores import data
@@ -46,6 +46,7 @@ def stacks(of: cdk.App, stage: Settings, code: Path | None) -> None:
     made = functions(events, stage, lasting, code / FUNCTIONS if code else None)
     streams(events, stage, lasting, made.urls)
     schedules(events, stage)
+    operators(events, stage, outside(lasting))
     if made.api is not None:
         api(events, stage, made.api)
     _let_alarms_scale(events, stage, made.scale)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from ngu_points.aws.archive import PREFIX as SEGMENTS
 from ngu_points.aws.metrics import NAMESPACE
 from ngu_points.aws.parameters import POSITION, RPC, SETTINGS
+from ngu_points.aws.repairs import PREFIX as REPAIRS
+from ngu_points.aws.saved import BACKUP, FAILED
 from ngu_points.aws.tables import (
     BATCH_EVENTS,
     CHANGES,
@@ -56,6 +58,7 @@ class May:
     key: bool = False  # reads the access key of deliveries
     metrics: str = ""  # the namespace in which it publishes
     alarms: bool = False  # asks for the states of the stage's alarms
+    all_alarms: bool = False  # asks by a prefix, which IAM allows for all alarms or not at all
 
 
 EVENT_TABLES = {"batch": BATCH_EVENTS, "staking": STAKING_EVENTS}
@@ -158,3 +161,31 @@ MONITOR = May(
     tells=True,
     metrics=NAMESPACE,
 )
+
+OPERATOR = May(
+    tables={t.name: "get many query scan put update delete check describe scale" for t in TABLES}
+    | {
+        f"{BATCH_EVENTS}/{TYPE_BLOCK}": "query",
+        f"{STAKING_EVENTS}/{TYPE_BLOCK}": "query",
+        f"{DEAD_LETTERS}/{STREAM_BLOCK}": "query",
+    },
+    objects={
+        SEGMENTS: "GetObject PutObject",
+        LEDGER: "GetObject PutObject",
+        REPAIRS: "GetObject PutObject DeleteObject",
+        BACKUP: "GetObject",
+        FAILED: "GetObject",
+    },
+    lists=(SEGMENTS, LEDGER, REPAIRS, BACKUP, FAILED),
+    parameters={
+        SETTINGS: "GetParameter",
+        RPC: "GetParameter",
+        POSITION: "GetParameter PutParameter",
+    },
+    functions={
+        "process": "GetFunctionConfiguration UpdateFunctionConfiguration",
+        "scale": "GetFunctionConfiguration",
+    },
+    all_alarms=True,
+)
+"""Of people: what the commands with `--store dynamodb` call, to look, to repair and to drain."""

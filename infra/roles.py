@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aws_cdk import Aws, Stack
+from aws_cdk import Aws, CfnOutput, Stack
 from aws_cdk import aws_iam as iam
 
-from infra.permissions import TABLE_ACTIONS, May
+from infra.permissions import OPERATOR, TABLE_ACTIONS, May
 from infra.settings import Settings
 from infra.stores import bucket_name
 from ngu_points.aws.tables import KEYS
@@ -88,12 +88,31 @@ def policy(may: May, arns: Arns, outside: Outside, log_group: str = "") -> iam.P
         found.append(_allow("secretsmanager:GetSecretValue", [outside.secret]))
     if may.alarms:
         found.append(_allow("cloudwatch:DescribeAlarms", [arns.alarms()]))
+    if may.all_alarms:
+        found.append(_allow("cloudwatch:DescribeAlarms", [arns.of("cloudwatch", "alarm:*")]))
     if may.metrics:
         only = {"StringEquals": {"cloudwatch:namespace": may.metrics}}
         found.append(_allow("cloudwatch:PutMetricData", ["*"], only))
     if log_group:
         found.append(_allow("logs:CreateLogStream logs:PutLogEvents", [arns.log(log_group)]))
     return iam.PolicyDocument(statements=found)
+
+
+def operators(stack: Stack, settings: Settings, outside: Outside) -> None:
+    """A policy for whoever types commands; it is attached to nobody: that is the account's."""
+    made = iam.ManagedPolicy(
+        stack,
+        "operator",
+        managed_policy_name=settings.name("operator"),
+        description=f"Commands of ngu on {settings.service} {settings.stage}: look, repair, drain",
+        document=policy(OPERATOR, Arns(stack, settings), outside),
+    )
+    CfnOutput(
+        stack,
+        "OperatorPolicy",
+        value=made.managed_policy_arn,
+        description="What a role needs for `ngu … --store dynamodb`",
+    )
 
 
 def _tables(may: May, arns: Arns) -> list[iam.PolicyStatement]:

@@ -31,7 +31,7 @@ BY_HAND = {  # commands of the AWS command line that are no operation of a servi
     ("s3", "sync"): {"exclude", "delete"},
 }
 OTHERS = {"aws", "ngu", "make", "npx", "git", "export", "read", "curl", "journalctl", "openssl",
-          "date", "MACHINE", "API"}  # fmt: skip
+          "date", "MACHINE", "API", "POLICY"}  # fmt: skip
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"`((?:src|tests|infra)/[\w/.-]+\.py)(?:::([\w.]+))?`")
 
@@ -87,12 +87,14 @@ def test_the_named_parts_of_a_stage_exist() -> None:
     functions = {f"ngu-{name}-{stage}" for stage in STAGES for name in made}
     stacks = {f"ngu-{name}-{stage}" for stage in STAGES for name in
               ("network", "data", "events", "monitor", "alarms")}  # fmt: skip
-    others = {f"ngu-{name}-{stage}" for name in ("access-key", "points") for stage in STAGES}
+    others = {
+        f"ngu-{name}-{stage}" for name in ("access-key", "operator", "points") for stage in STAGES
+    }
     for name in re.findall(r"ngu-[a-z-]+-(?:staging|prod)\b", PAGE):
         assert name in tables | functions | stacks | others, name
     for name in re.findall(r"`ngu-([a-z-]+)-…`", PAGE):
         assert any(n.startswith(f"ngu-{name}-") for n in tables | functions | stacks) or (
-            name == "archive"
+            name in ("archive", "operator")
         )
     for path in set(re.findall(r"(?<!\w)/ngu/(?:staging|prod)/(\w+)", PAGE)):
         assert path in {SETTINGS, RPC, POSITION, "monitor"}

@@ -7,6 +7,7 @@ import re
 import shlex
 
 import pytest
+from infra.permissions import OPERATOR, TABLE_ACTIONS
 from operations_example import commands, outputs
 from pages import blocks, page, table
 
@@ -63,6 +64,24 @@ def test_every_alarm_has_a_row() -> None:
     for text in texts:
         assert any(text in cell for cell in seen), text
     assert all(all(row.values()) for row in rows)
+
+
+def test_the_operators_policy_is_what_the_page_says() -> None:
+    """Action by action, both ways; where no service is named it is that of the one before."""
+    paragraph = PAGE.split("needs what the policy `ngu-operator-STAGE`")[1].split("\n\n")[0]
+    service, told = "", set()
+    for named, action in re.findall(r"`(?:(\w+):)?([A-Z][A-Za-z]+)`", paragraph):
+        service = named or service
+        told.add(f"{service}:{action}")
+    does = {f"dynamodb:{TABLE_ACTIONS[v]}" for vs in OPERATOR.tables.values() for v in vs.split()}
+    others = (
+        ("s3", OPERATOR.objects),
+        ("ssm", OPERATOR.parameters),
+        ("lambda", OPERATOR.functions),
+    )
+    for kind, places in others:
+        does |= {f"{kind}:{v}" for vs in places.values() for v in vs.split()}
+    assert told == does | {"s3:ListBucket", "cloudwatch:DescribeAlarms"}
 
 
 def test_the_story_of_the_page_comes_out_so() -> None:

@@ -127,5 +127,6 @@ def allowed(may: May) -> set[Call]:
     found |= {("firehose:PutRecordBatch", stream) for stream in may.streams}
     found |= {("sns:Publish", "")} if may.tells else set()
     found |= {("secretsmanager:GetSecretValue", "")} if may.key else set()
-    found |= {("cloudwatch:DescribeAlarms", "alarms")} if may.alarms else set()
+    asks = may.alarms or may.all_alarms
+    found |= {("cloudwatch:DescribeAlarms", "alarms")} if asks else set()
     return found | ({("cloudwatch:PutMetricData", may.metrics)} if may.metrics else set())

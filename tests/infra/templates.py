@@ -117,11 +117,12 @@ class Deployment:
         return [
             line
             for policy in made["Policies"]
-            for line in _lines(stack, policy["PolicyDocument"]["Statement"])
+            for line in lines_of(stack, policy["PolicyDocument"]["Statement"])
         ]
 
 
-def _lines(stack: Stack, statements: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+def lines_of(stack: Stack, statements: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """What statements allow: action, resource, condition."""
     for statement in statements:
         assert statement["Effect"] == "Allow"
         actions, resources = stack.plain(statement["Action"]), stack.plain(statement["Resource"])

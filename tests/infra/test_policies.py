@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 import pytest
 from calls import Call, allowed
 from infra.permissions import May
-from templates import Deployment, needs_cdk
+from templates import Deployment, lines_of, needs_cdk
 
 from infra import permissions
 from ngu_points.aws.metrics import NAMESPACE
@@ -38,6 +39,10 @@ IN_ITS_NAME = {
 }  # fmt: skip
 """What AWS does for who calls it: logs, dead letters, messages under a key."""
 AGENT = re.compile(r"(ssm|ssmmessages|ec2messages):\w+")
+OPERATED = re.compile(r":alarm:\*$|/(segments|ledger|repairs|backup|failed)/\*$")
+"""Of resources of the operators' policy that end in *."""
+LONGEST = 6_144
+"""Characters of a managed policy, without white space; names here are as long as an account's."""
 ENDS = re.compile(r"(log-stream:|(segments|ledger)/|/ngu-[\w-]+/|:alarm:ngu-\*-\w+)\*?$")
 """Of resources that may end in *."""
 PLACES = (
@@ -59,10 +64,12 @@ def place(resource: str) -> str:
     return ""
 
 
-def written(deployed: Deployment, role: str) -> set[Call]:
-    """What the template lets a role do, in those words."""
+def written(
+    deployed: Deployment, lines: Iterable[tuple[str, str, str]], *, all_alarms: bool = False
+) -> set[Call]:
+    """What lines of policies let their holder do, in those words."""
     found: set[Call] = set()
-    for action, resource, condition in deployed.allowed(role):
+    for action, resource, condition in lines:
         if action == "s3:ListBucket":
             prefixes = json.loads(condition)["StringLikeIfExists"]["s3:prefix"]
             found |= {(action, prefix.removesuffix("*")) for prefix in [*prefixes]}
@@ -70,7 +77,7 @@ def written(deployed: Deployment, role: str) -> set[Call]:
             assert json.loads(condition) == {"StringEquals": {"cloudwatch:namespace": NAMESPACE}}
             found.add((action, NAMESPACE))
         elif action == "cloudwatch:DescribeAlarms":
-            assert resource.endswith(f":alarm:{deployed.name('*')}")
+            assert resource.endswith(f":alarm:{'*' if all_alarms else deployed.name('*')}")
             found.add((action, "alarms"))
         elif action not in IN_ITS_NAME and resource != "*" and "cdk-hnb659fds" not in resource:
             assert deployed.stage in resource or place(resource) == "", resource
@@ -83,7 +90,25 @@ def test_the_template_says_what_the_tables_of_permissions_say(
     deployed: Deployment, role: str
 ) -> None:
     """Action by action and resource by resource; other tests compare those with the code."""
-    assert written(deployed, role) == allowed(MAY[role])
+    assert written(deployed, deployed.allowed(role)) == allowed(MAY[role])
+
+
+def test_the_operators_policy_says_what_the_table_of_permissions_says(
+    deployed: Deployment,
+) -> None:
+    """As for roles; nobody has it by itself, and it is no longer than IAM takes."""
+    stack = deployed["events"]
+    ((name, made),) = stack.all("AWS::IAM::ManagedPolicy").items()
+    assert {"Ref": name} in [output["Value"] for output in stack.content["Outputs"].values()]
+    assert made["ManagedPolicyName"] == deployed.name("operator")
+    assert not made.keys() & {"Roles", "Users", "Groups"}
+    lines = list(lines_of(stack, made["PolicyDocument"]["Statement"]))
+    assert written(deployed, lines, all_alarms=True) == allowed(permissions.OPERATOR)
+    for action, resource, _ in lines:
+        assert "*" not in action
+        assert "*" not in resource or OPERATED.search(resource), resource
+    document = json.dumps(stack.plain(made["PolicyDocument"]), separators=(",", ":"))
+    assert len(document) < LONGEST
 
 
 @pytest.mark.parametrize("role", TRUSTED)
@@ -102,7 +127,9 @@ def test_there_are_no_other_roles_and_policies(deployed: Deployment) -> None:
     """Every permission stands in a role that a test here looks at."""
     assert deployed.roles().keys() == TRUSTED.keys()
     kinds = {resource["Type"] for _, _, resource in deployed.resources()}
-    assert not kinds & {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::User"}
+    assert not kinds & {"AWS::IAM::Policy", "AWS::IAM::User", "AWS::IAM::Group"}
+    managed = [s for s in deployed.stacks.values() if s.all("AWS::IAM::ManagedPolicy")]
+    assert [stack.name for stack in managed] == [deployed.name("events")]
 
 
 def test_only_what_knows_no_resources_is_allowed_on_all(deployed: Deployment) -> None:
