@@ -35,11 +35,10 @@ class Given:
         if self.json:
             click.echo(json.dumps(data))
 
-    def on_file(self, command: str) -> None:
-        """Refuse --store dynamodb for a command that reads the chain into a database."""
+    def on_file(self, command: str, on_aws: str) -> None:
+        """Refuse --store dynamodb for a command that is of one machine; `on_aws` is done there."""
         if self.deployment:
-            raise UsageError(f"`{command}` goes with a database file: on AWS the event monitor"
-                             " reads the chain (`ngu monitor`)")  # fmt: skip
+            raise UsageError(f"`{command}` goes with a database file: on AWS {on_aws}")
 
 
 def shared(command: Callable[..., Any]) -> Callable[..., Any]:

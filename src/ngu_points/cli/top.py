@@ -32,7 +32,7 @@ def top(given: Given) -> int:
 
     Exit code 3: something is in doubt (see `ngu status`).
     """
-    given.on_file("ngu top")
+    given.on_file("ngu top", "look at `ngu status`, or at the dashboard")
     if given.json:
         seen = _look(given)
         given.answer({_camel(name): value for name, value in asdict(seen).items()})

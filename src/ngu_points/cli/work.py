@@ -37,6 +37,7 @@ PORT = click.option(
     help="Serve dashboard and API there (default 8080; 0: any that is free).",
 )  # fmt: skip
 NO_WEB = click.option("--no-web", is_flag=True, help="Serve no dashboard and no API.")
+MONITOR = "the event monitor reads the chain (`ngu monitor`)"
 
 
 @click.command()
@@ -70,7 +71,7 @@ def sync(given: Given, to_block: int | None) -> int:
     \b
     ngu sync --rpc https://base.example --contract 0x1234… --kind erc721
     """
-    given.on_file("ngu sync")
+    given.on_file("ngu sync", MONITOR)
     return asyncio.run(_sync(given, to_block))
 
 
@@ -163,7 +164,7 @@ def run(given: Given, port: int | None, no_web: bool) -> int:
     Until stopped: Ctrl-C or SIGTERM ends it gracefully; after a crash it goes on where it was. The
     dashboard and the API are at http://127.0.0.1:8080 (see --port).
     """
-    given.on_file("ngu run")
+    given.on_file("ngu run", MONITOR)
     web = given.config.web
     if port is not None:
         web = msgspec.structs.replace(web, port=port)
