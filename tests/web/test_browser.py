@@ -183,6 +183,17 @@ def test_a_token_is_found_by_its_id(tab: Tab, running: Site) -> None:
     expect(page.locator("[data-event]").last).to_contain_text("Mint")
 
 
+def test_a_token_that_is_not_there_says_why(tab: Tab, running: Site) -> None:
+    """Burned, and when; or never minted. The last id of all has no next one."""
+    burned = running.ask("events?type=BatchBurn&limit=1")["events"][0]
+    page = tab.go(f"#/token/{burned['first']}")
+    expect(page.locator("main")).to_contain_text(f"It was burned on {burned['time'][:10]}")
+    page = tab.go(f"#/token/{2**256 - 1}")
+    expect(page.locator("main")).to_contain_text("It was never minted.")
+    expect(page.get_by_role("link", name="Previous")).to_be_visible()
+    expect(page.get_by_role("link", name="Next")).to_have_count(0)
+
+
 def test_the_search_takes_an_address_and_explains_a_mistake(tab: Tab, running: Site) -> None:
     """A wallet is opened; what is neither wallet nor token is told in a sentence."""
     page = tab.go("#/")

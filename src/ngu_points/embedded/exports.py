@@ -38,6 +38,10 @@ PART, PART_BYTES = 2_000, 1 << 18
 """Rows and bytes that are sent at once."""
 TOKENS_MAX = 1_000_000_000
 """Rows of one token each that a file may have; a single event can mint 2^256 of them."""
+NUMBERS = frozenset(
+    ("block", "timestamp", "transaction_index", "log_index", "day", "owned_since", "staked_since")
+)
+"""Columns that are numbers in JSON and Parquet; what may need more than 53 bits is text there."""
 Row = tuple[Any, ...]
 
 
@@ -255,37 +259,31 @@ def _write_text(
         file.write("[")
     for count, row in enumerate(rows, 1):
         file.write("\n" if first and count == 1 else ",\n")
-        json.dump(dict(zip(header, map(_plain, row), strict=True)), file)
+        json.dump(dict(zip(header, _plain(header, row), strict=True)), file)
     if last:
         file.write("\n]\n")
     return count
 
 
-def _plain(value: Any) -> Any:
-    """Integers that JSON readers would round become text."""
-    return str(value) if isinstance(value, int) and abs(value) > 2**53 else value
+def _plain(header: tuple[str, ...], row: Row) -> list[Any]:
+    """A row of which a column is a number always or never, however large its values are."""
+    return [
+        v if v is None or name in NUMBERS else str(v) for name, v in zip(header, row, strict=True)
+    ]
 
 
 def _write_parquet(path: Path | IO[bytes], header: tuple[str, ...], rows: Iterator[Row]) -> int:
-    """Columns that may need more than 63 bits are decimal text, so that no value is rounded."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
         raise UsageError("parquet needs pyarrow: pip install 'ngu-points[parquet]'") from error
-    small = {"block", "timestamp", "transaction_index", "log_index", "day", "owned_since",
-             "staked_since"}  # fmt: skip
-    schema = pa.schema(
-        [(name, pa.int64() if name in small else pa.string()) for name in header],
-    )
+    schema = pa.schema([(n, pa.int64() if n in NUMBERS else pa.string()) for n in header])
     count = 0
     with _parquet_file(path, schema, parquet) as file:
         while chunk := list(islice(rows, CHUNK)):
             count += len(chunk)
-            columns = [
-                [v if v is None or n in small else str(v) for v in column]
-                for n, column in zip(header, zip(*chunk, strict=True), strict=True)
-            ]
+            columns = list(zip(*(_plain(header, row) for row in chunk), strict=True))
             file.write_table(pa.table(columns, schema=schema))
     return count
 

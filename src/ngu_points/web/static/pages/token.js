@@ -7,6 +7,7 @@ import { address, figures, heading, moment, tokenHref, tokenRange } from "../par
 import { eventRows, eventTable } from "./events.js";
 
 const STEP = 50;
+const LAST = 2n ** 256n - 1n;
 const NO_TOKEN = "A token id is a whole number from 0 to 2^256 − 1.";
 
 export const place = "tokens";
@@ -61,7 +62,7 @@ function one({ token, history }, { set, ui }) {
     : nothing;
   return html`${heading(
     html`Token <span class="mono">${token.tokenId}</span>`,
-    token.exists ? nothing : "It does not exist now. It was never minted, or it was burned.",
+    token.exists ? nothing : gone(history),
     neighbours(token),
   )}
     <div class="stack">${token.exists ? facts(token) : nothing}
@@ -74,10 +75,17 @@ function one({ token, history }, { set, ui }) {
       <section class="card">${form("")}</section></div>`;
 }
 
+/** Why a token is not there, from the last event on it, if there is one. */
+function gone({ events: [last], next }) {
+  if (!last) return next ? "It does not exist now." : "It was never minted.";
+  return html`It was burned on ${moment(last.timestamp)} UTC.`;
+}
+
 function neighbours({ tokenId }) {
   const id = BigInt(tokenId);
   const link = (to, text) => html`<a class="button" href=${tokenHref(String(to))}>${text}</a>`;
-  return html`<span class="pair">${id > 0n ? link(id - 1n, "Previous") : nothing}${link(id + 1n, "Next")}</span>`;
+  return html`<span class="pair">${id > 0n ? link(id - 1n, "Previous") : nothing}
+    ${id < LAST ? link(id + 1n, "Next") : nothing}</span>`;
 }
 
 function facts(token) {
