@@ -133,6 +133,7 @@ API = May(
         FEAST_POOL: "scan",
         COVERAGE: "query",
         DEAD_LETTERS: "scan",
+        METRICS: "query",
         META: "get",
         CHANGES: "query",
     },

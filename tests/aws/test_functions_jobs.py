@@ -15,6 +15,7 @@ from chains import CONTRACT, Chain, block_hash
 from conformance.test_stores import ALICE, BOB, CAROL, START, deliveries_of, event
 from ngu_points.aws import health, jobs, wiring
 from ngu_points.aws.dynamo import Where
+from ngu_points.aws.figures import WINDOWS
 from ngu_points.aws.functions import jobs as function
 from ngu_points.aws.gaps import NO_FILE, NOT_ANNOUNCED, OUTSTANDING
 from ngu_points.aws.records import write
@@ -160,11 +161,16 @@ def test_figures_are_those_of_the_whole_state(stage, clock) -> None:
     assert measured["staked"] == str(int(state.wallets.staked.sum())) == "1"
     assert measured["wallets"] == len(state.wallets) == 3
     assert (measured["events"], measured["anomalies"], measured["block"]) == (5, 1, 30)
-    (row,) = stage.rows(METRICS)
-    assert json.loads(row["measured"]) == measured
-    assert (row["at"] % 300, row["ttl"] - row["at"]) == (0, jobs.KEEP_METRICS)
+    kept = {row["window"]: row for row in stage.rows(METRICS)}
+    assert kept.keys() == {"5m", "hour", "day"}
+    for window in WINDOWS:
+        row = kept[window.name]
+        assert json.loads(row["measured"]) == measured
+        assert row["at"] == int(clock[0]) // window.seconds * window.seconds
+        ends = None if window.kept is None else row["at"] + window.kept
+        assert row.get("ttl") == ends
     stage.job("metrics-aggregation")
-    assert len(stage.rows(METRICS)) == 1
+    assert len(stage.rows(METRICS)) == len(WINDOWS)
     store = stage.store()
     before = store.totals()
     store.lead("test", int(clock[0]))

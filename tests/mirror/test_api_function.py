@@ -17,9 +17,11 @@ import pytest
 from cli.program import busy_chain
 from mirror.payloads import request
 from mirror.stage import Stage, filled, modelled, parameter, stage_of
-from ngu_points.aws import wiring
+from ngu_points.aws import figures, wiring
+from ngu_points.aws.tables import METRICS
 from ngu_points.config import rules_of
 from ngu_points.embedded.replica import Replica
+from ngu_points.engine.rules import DAY
 from ngu_points.errors import TransientError
 from ngu_points.web.app import STATIC
 from ngu_points.web.questions import asked
@@ -202,6 +204,44 @@ def test_answers_follow_the_tables(
         assert valid() == stage.store.position().block < 25
         assert called("/api/leaderboard", at=25)["statusCode"] == 404
     function._unit.cache_clear()
+
+
+def test_charts_have_history_after_a_restart(
+    site: Replica, synced: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows of 5 minutes, hours and days as they were kept, also in a function that is new; old
+    figures are in the longer windows only, and what grew is asked for again."""
+    store, now = synced.store, int(time.time())
+    ages = [400 * DAY, 40 * DAY, 7_200, 900, 600]
+    for events, age in enumerate(ages, 1):
+        figures.keep(store.dynamo, now - age, FIGURES | {"events": 10 * events})
+    for old, kept in ((400 * DAY, ("5m", "hour")), (40 * DAY, ("5m",))):
+        for window in (w for w in figures.WINDOWS if w.name in kept):
+            at = (now - old) // window.seconds * window.seconds
+            store.dynamo.delete(METRICS, {"window": window.name, "at": at})
+    for place in ("copy.db", "other.db"):
+        monkeypatch.setenv("COPY", str(tmp_path / place))
+        function._unit.cache_clear()
+        days, hours, fine = (series(window) for window in ("day", "hour", "5m"))
+        assert days[0] == ((now - 400 * DAY) // DAY * DAY, 10)
+        assert ((now - 40 * DAY) // DAY * DAY, 20) in days
+        assert ((now - 40 * DAY) // 3_600 * 3_600, 20) in hours
+        assert days[-1][1] == hours[-1][1] == fine[-1][1] == 50
+        assert fine[-3:] == [((now - age) // 300 * 300, 10 * n) for n, age in
+                             zip((3, 4, 5), ages[2:], strict=True)]  # fmt: skip
+    figures.keep(store.dynamo, now - 600, FIGURES | {"events": 70})
+    here()._due, here()._window = 0.0, 0
+    assert series("5m")[-1][1] == 70
+
+
+FIGURES = {"block": 9, "lag": 0, "delay": 0, "gaps": 0, "anomalies": 0, "backlog": 0,
+           "deadLetters": 0, "tokens": "9", "staked": "3", "wallets": 2}  # fmt: skip
+
+
+def series(window: str) -> list[tuple[int, int]]:
+    """When the windows of a kind begin, and their events."""
+    found = json.loads(called("/api/series", window=window, limit=1000)["body"])["series"]
+    return [(one["at"], one["events"]) for one in found]
 
 
 def valid(**query: Any) -> int:

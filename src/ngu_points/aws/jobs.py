@@ -8,22 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ngu_points.aws import health, metrics, repairs
+from ngu_points.aws import figures, health, metrics, repairs
 from ngu_points.aws import lease as leases
 from ngu_points.aws.archive import Archive
 from ngu_points.aws.gaps import DERIVED, NO_FILE, NO_SEGMENT, Gap, bring_up_to_date
 from ngu_points.aws.items import Row
 from ngu_points.aws.metrics import Metric
 from ngu_points.aws.store import Store
-from ngu_points.aws.tables import LEADERBOARD, METRICS
-from ngu_points.engine.rules import DAY
+from ngu_points.aws.tables import LEADERBOARD
 from ngu_points.errors import UsageError
 from ngu_points.pipeline import jobs as pure
 from ngu_points.pipeline import query
 
 log = logging.getLogger("ngu")
-KEEP_METRICS = 30 * DAY
-WINDOW = "5m"
 PIECE = 1_000  # ranks in a row of the leaderboard, some 200 bytes each
 BANK = 1_000
 """A snapshot's pieces have numbers from 1 or from 1,001 on, in turns, so that a reader of the one
@@ -96,7 +93,7 @@ def ranks(store: Store) -> tuple[Row, list[dict[str, Any]]] | None:
 
 
 def metrics_aggregation(on: Deployment, now: int) -> dict[str, Any]:
-    """One row of running figures, kept for 30 days."""
+    """Running figures, kept as the last of their 5 minutes, their hour and their day."""
     store, found = on.store, health.look(on.store, now)
     measured = {
         "block": found.block,
@@ -108,9 +105,7 @@ def metrics_aggregation(on: Deployment, now: int) -> dict[str, Any]:
         "deadLetters": found.dead_letters,
         **store.totals(),
     }
-    at = now // 300 * 300
-    row = {"window": WINDOW, "at": at, "measured": json.dumps(measured), "ttl": at + KEEP_METRICS}
-    store.dynamo.put(METRICS, row)
+    figures.keep(store.dynamo, now, measured)
     return measured
 
 

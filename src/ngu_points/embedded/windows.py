@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 from ngu_points.embedded.store import Store
@@ -41,6 +42,17 @@ def windows(store: Store, seconds: int, since: int, until: int, limit: int) -> l
     ).fetchall()
     rows = [(at // seconds * seconds, json.loads(measured)) for at, measured in reversed(found)]
     return with_new(rows, start)[-limit:]
+
+
+def filled(db: sqlite3.Connection, rows: Iterable[tuple[int, str]]) -> None:
+    """Take over rows that were kept elsewhere; inside a commit."""
+    db.executemany("REPLACE INTO metrics VALUES (?, ?)", rows)
+
+
+def newest(db: sqlite3.Connection) -> int | None:
+    """The newest row's time; None where there is no row."""
+    found: int | None = db.execute("SELECT max(at) FROM metrics").fetchone()[0]
+    return found
 
 
 def with_new(rows: list[tuple[int, dict[str, Any]]], start: int) -> list[dict[str, Any]]:

@@ -24,8 +24,10 @@ from ngu_points.aws.environment import Environment
 from ngu_points.config import Config, rules_of
 from ngu_points.embedded.database import naming_errors
 from ngu_points.embedded.replica import Replica
+from ngu_points.embedded.windows import FIVE_MINUTES
 from ngu_points.errors import NguError, UsageError
 from ngu_points.logs import configure_logging
+from ngu_points.mirror import figures
 from ngu_points.mirror.deployment import Deployment
 from ngu_points.mirror.repair import copied
 from ngu_points.web.app import application
@@ -53,6 +55,7 @@ class Site:
         self.app = application(self.replica, None, limits)
         self._due = 0.0
         self._known: Any = None
+        self._window = 0  # in which figures were looked for last
 
     def answer(self, payload: Mapping[str, Any], context: Any) -> Any:
         """The answer to a request, made on an event loop of its own."""
@@ -86,6 +89,11 @@ class Site:
             self.replica.forget()
             self._known = position
         self.replica.refresh()
+        window = int(time.time()) // FIVE_MINUTES
+        if window != self._window:
+            with naming_errors(self.path):
+                figures.follow(on, self.path)
+            self._window = window
 
     def _running(self) -> bool:
         seen = self.replica.newest()

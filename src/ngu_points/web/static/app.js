@@ -66,7 +66,7 @@ async function load(one) {
   one.loading = true;
   one.again = false;
   try {
-    one.data = await consistent(() => one.page.load(get, one));
+    one.data = await consistent(() => one.page.load(get, { ...one, live }));
     one.problem = null;
   } catch (error) {
     if (!(error instanceof Problem)) throw error;

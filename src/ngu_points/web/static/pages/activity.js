@@ -21,20 +21,21 @@ export const beats = true;
 export const title = () => "Activity";
 export const start = () => ({ window: null, type: null, limit: STEP });
 
-export async function load(get, { ui }) {
+export async function load(get, { ui, live }) {
   const [windows, events] = await Promise.all([
-    seriesOf(get, ui.window),
+    seriesOf(get, ui.window, live?.polled),
     get("events", { type: ui.type, limit: ui.limit }),
   ]);
   return { windows, events };
 }
 
-/** The chosen windows; until somebody chooses, those of 5 minutes if they make a line. */
-async function seriesOf(get, window) {
+/** The chosen windows; until somebody chooses, those of 5 minutes if they make a line.
+ * Who does not stream keeps none of 5 seconds. */
+async function seriesOf(get, window, polled) {
   const asked = (name) => get("series", { window: name, limit: name === "live" ? 720 : 288 });
   if (window) return asked(window);
   const found = await asked("5m");
-  return found.series.length < FEW ? asked("live") : found;
+  return found.series.length < FEW && !polled ? asked("live") : found;
 }
 
 export function view({ windows, events }, context) {
@@ -70,8 +71,9 @@ const SHARE = {
   unit: "%",
 };
 
-function choice(chosen, { set }) {
-  return html`<div class="switch" role="group" aria-label="Window">${WINDOWS.map(
+function choice(chosen, { set, live }) {
+  const offered = live.polled ? WINDOWS.slice(1) : WINDOWS;
+  return html`<div class="switch" role="group" aria-label="Window">${offered.map(
     ([name, label, about]) => html`<button type="button" aria-pressed=${chosen === name}
       title=${about} @click=${() => set({ window: name })}>${label}</button>`,
   )}</div>`;
