@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
+import sys
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,13 +23,16 @@ from mirror.stage import Stage, filled, modelled, parameter, stage_of
 from ngu_points.aws import figures, wiring
 from ngu_points.aws.tables import METRICS
 from ngu_points.config import rules_of
+from ngu_points.embedded.exports import FORMATS, TABLES
 from ngu_points.embedded.replica import Replica
 from ngu_points.engine.rules import DAY
 from ngu_points.errors import TransientError
 from ngu_points.web.app import STATIC
-from ngu_points.web.questions import asked
+from ngu_points.web.questions import asked, moment_asked
 from ngu_points.web.routes import ROUTES
 
+LAMBDA_TAKES = 6 * 2**20
+"""Bytes of an answer, as a function gives it: quotes are escaped, other bytes are in base64."""
 function = pytest.importorskip("ngu_points.mirror.function", reason="the extra aws is missing")
 MOVING = ("running", "at", "delay", "jobs", "endpoints", "rates", "stages", "alarms", "head", "lag",
           "finality", "coverage")  # fmt: skip
@@ -87,15 +93,14 @@ def test_the_function_answers_what_the_server_does(site: Replica) -> None:
 
 
 def test_polling_costs_nothing_while_nothing_is_new(site: Replica) -> None:
-    """304 for who has the answer; live events and exports are told to be elsewhere; errors are
-    problems here too."""
+    """304 for who has the answer; live events are told to be elsewhere; errors are problems here
+    too."""
     first = called("/api/leaderboard")
     again = called("/api/leaderboard", {"if-none-match": first["headers"]["etag"]})
     assert (again["statusCode"], again["body"]) == (304, "")
-    for path in ("/api/live", "/api/exports/tokens"):
-        refused = called(path)
-        assert refused["statusCode"] == 404
-        assert "nothing is streamed" in refused["body"]
+    refused = called("/api/live")
+    assert refused["statusCode"] == 404
+    assert "nothing is streamed" in refused["body"]
     for answer, status in (
         (called("/api/leaderboard", limit=0), 400),
         (called("/api/wallets/0x12"), 400),
@@ -106,6 +111,62 @@ def test_polling_costs_nothing_while_nothing_is_new(site: Replica) -> None:
         assert answer["statusCode"] == status
         assert answer["headers"]["content-type"] == "application/problem+json"
     assert "access-control-allow-origin" not in called("/api/status", {"origin": "https://x"})
+
+
+def test_exports_are_those_of_the_server(site: Replica) -> None:
+    """Every table in every format, now and in the past, plain and compressed: the same bytes."""
+    seen = site.newest()
+    assert seen is not None
+    for table, form in product(TABLES, FORMATS):
+        for at in (None, f"@{seen.view.timestamp - 7_000}"):
+            asked_for = {"format": form} | ({} if at is None else {"at": at})
+            beside = site.export(table, form, moment_asked(at), ranges=False)
+            content = b"".join(beside.parts)
+            for headers in ({}, {"accept-encoding": "br, gzip"}):
+                answer = called(f"/api/exports/{table}", headers, **asked_for)
+                assert answer["statusCode"] == 200, answer["body"]
+                assert answer["headers"]["content-disposition"].endswith(f'"{beside.name}"')
+                assert answer["isBase64Encoded"] == (bool(headers) or form == "parquet")
+                body = answer["body"].encode()
+                if answer["isBase64Encoded"]:
+                    body = base64.b64decode(body)
+                if headers:
+                    assert answer["headers"]["content-encoding"] == "gzip"
+                    body = gzip.decompress(body)
+                assert body == content
+
+
+def test_an_export_that_is_too_long_says_who_can_write_it(
+    site: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond what an answer can have there is a problem with what to do; compressed more fits; the
+    longest answer that can be is one that Lambda takes."""
+    text, most = called("/api/exports/events", format="json")["body"], function.MOST
+    assert max(len(json.dumps(text)) / len(text), 4 / 3) * most < LAMBDA_TAKES
+    long = len(called("/api/exports/events")["body"])
+    monkeypatch.setattr(function, "MOST", long // 2)
+    function._unit.cache_clear()
+    refused = called("/api/exports/events")
+    assert refused["statusCode"] == 501
+    found = json.loads(refused["body"])
+    assert found["code"] == "too-long"
+    assert "Accept-Encoding: gzip" in found["hint"]
+    assert "`ngu export`" in found["hint"]
+    assert called("/api/exports/events", {"accept-encoding": "gzip"})["statusCode"] == 200
+    for _ in range(5):  # no refused one keeps its place
+        assert called("/api/exports/events")["statusCode"] == 501
+
+
+def test_parquet_where_it_cannot_be_made_is_a_problem(
+    site: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyarrow does not fit into the function: before anything is sent it says what to ask for."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    refused = called("/api/exports/points", format="parquet")
+    assert refused["statusCode"] == 400
+    found = json.loads(refused["body"])
+    assert (found["parameter"], found["code"]) == ("format", "bad-parameter")
+    assert "csv or json" in found["detail"]
 
 
 def test_the_dashboard_comes_from_the_function(site: Replica) -> None:

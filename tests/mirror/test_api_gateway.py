@@ -82,3 +82,7 @@ def test_it_answers_over_http(get: Get, synced: Stage) -> None:
     assert get(FONT)[2] == (STATIC / FONT).read_bytes()
     assert b"<title>" in get("")[2]
     assert get("api/status", method="POST")[0] == 405
+    status, headers, body = get("api/exports/tokens?ranges=true")
+    assert status == 200
+    assert body.startswith(b"start,end,owner")
+    assert "tokens-" in headers["content-disposition"]

@@ -236,7 +236,9 @@ def test_where_nobody_streams_it_asks(tab: Tab, running: Site) -> None:
     page = tab.go("#/")
     block = running.grow()
     at_block(page, block)
-    expect(page.get_by_role("link", name="Points as CSV")).to_have_count(0)
+    page = tab.go("#/activity")
+    expect(page.get_by_role("button", name="5 minutes")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="Live")).to_have_count(0)
     assert all("404" in text or "api/live" in text for text in tab.wrong), tab.wrong
     tab.wrong.clear()
 

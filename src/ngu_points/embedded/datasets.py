@@ -108,7 +108,10 @@ def arrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise UsageError("parquet needs pyarrow: pip install 'ngu-points[parquet]'") from error
+        raise UsageError(
+            "format: parquet needs pyarrow, which is not here: take csv or json, or install it"
+            " (`pip install 'ngu-points[parquet]'`)"
+        ) from error
     return pyarrow
 
 

@@ -17,6 +17,7 @@ from typing import IO, Any, TextIO
 
 import numpy as np
 
+from ngu_points.embedded.datasets import arrow
 from ngu_points.embedded.history import History
 from ngu_points.embedded.store import Store
 from ngu_points.engine import facts
@@ -204,6 +205,8 @@ def streamed(
 ) -> Iterator[bytes]:
     """A table part by part, in constant memory; UsageError if it cannot be had so."""
     header, rows = _table(table, view, history.store, history, ranges)
+    if kind == "parquet":
+        arrow()  # or say so now: once the answer has begun it is too late
     yield b""  # what can be wrong has been found by now
     if kind == "parquet":
         yield from _parquet_parts(header, rows)
@@ -273,14 +276,10 @@ def _plain(header: tuple[str, ...], row: Row) -> list[Any]:
 
 
 def _write_parquet(path: Path | IO[bytes], header: tuple[str, ...], rows: Iterator[Row]) -> int:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise UsageError("parquet needs pyarrow: pip install 'ngu-points[parquet]'") from error
+    pa = arrow()
     schema = pa.schema([(n, pa.int64() if n in NUMBERS else pa.string()) for n in header])
     count = 0
-    with _parquet_file(path, schema, parquet) as file:
+    with _parquet_file(path, schema, pa.parquet) as file:
         while chunk := list(islice(rows, CHUNK)):
             count += len(chunk)
             columns = list(zip(*(_plain(header, row) for row in chunk), strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -334,7 +334,7 @@ class Replica:
         made.begin()
         return Export(MEDIA[form], f"{table}-{seen.view.state.block}.{form}", made)
 
-    def _exported(self, table: str, form: str, view: View, ranges: bool) -> Iterator[bytes]:
+    def _exported(self, table: str, form: str, view: View, ranges: bool) -> Generator[bytes]:
         with self._reading() as history:
             yield from streamed(table, form, view, history, ranges=ranges)
 
@@ -342,7 +342,7 @@ class Replica:
 class Parts:
     """The parts of an export; its place is free once they end, or nobody has them any more."""
 
-    def __init__(self, parts: Iterator[bytes], release: Callable[[], None]) -> None:
+    def __init__(self, parts: Generator[bytes], release: Callable[[], None]) -> None:
         self._parts, self._release = parts, release
         self._open = True
 
@@ -351,7 +351,7 @@ class Parts:
         try:
             next(self._parts)
         except BaseException:
-            self._end()
+            self.close()
             raise
 
     def __iter__(self) -> Iterator[bytes]:
@@ -361,16 +361,18 @@ class Parts:
         try:
             return next(self._parts)
         except BaseException:
-            self._end()
+            self.close()
             raise
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """No more of it is wanted."""
         if self._open:
             self._open = False
+            self._parts.close()
             self._release()
 
     def __del__(self) -> None:
-        self._end()
+        self.close()
 
 
 def _largest_first(store: Store, day: int) -> list[tuple[bytes, int]]:

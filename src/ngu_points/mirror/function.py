@@ -1,8 +1,9 @@
 """The API behind a Lambda function: the same application, over a copy of the stage's tables.
 
 The copy lies in the function's own storage (/tmp) and is brought up to date when the tables have
-moved on, at most every few seconds; so any number of questions costs as much as one. Live events
-and exports are not served here: what polls with ETags has the one, `ngu export` the other.
+moved on, at most every few seconds; so any number of questions costs as much as one. Nothing is
+streamed from here: who wants what is new polls with ETags, and exports are whole answers, which
+have a limit.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ PART = 10
 ASKING = ("/api/", "/health", "/ready", "/metrics")
 """Paths that are answered from the copy; all others are files of the dashboard."""
 TEXT = ["text/", "application/json", "application/problem+json", "image/svg+xml"]
+MOST = 4_000_000
+"""Bytes of a file; with its quotes escaped or in base64 it stays below the 6 MB of an answer."""
 STOPPED = 900
 """A position that is older than so many seconds means that nothing is being processed."""
 
@@ -52,7 +55,7 @@ class Site:
         self.env, self.config, self.path = env, config, path
         self.replica = Replica(path, rules_of(config), running=self._running)
         limits = Limits(config.web.requests_per_second, tuple(config.web.cors))
-        self.app = application(self.replica, None, limits)
+        self.app = application(self.replica, None, limits, MOST)
         self._due = 0.0
         self._known: Any = None
         self._window = 0  # in which figures were looked for last

@@ -17,13 +17,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.routing import Route as Path_
 from starlette.staticfiles import StaticFiles
 
 from ngu_points.errors import NguError
-from ngu_points.web import openapi, questions, reports
+from ngu_points.web import files, openapi, questions, reports
 from ngu_points.web.guard import Guard, Limits
 from ngu_points.web.interfaces import Source
 from ngu_points.web.live import Hub, stream
@@ -51,8 +51,13 @@ class Pool:
         return await anyio.to_thread.run_sync(work, limiter=self.limiter)
 
 
-def application(source: Source, hub: Hub | None, limits: Limits) -> Starlette:
-    """The app; whoever serves it feeds the hub. Without one nothing is streamed."""
+def application(
+    source: Source, hub: Hub | None, limits: Limits, most: int | None = None
+) -> Starlette:
+    """The app; whoever serves it feeds the hub. Without one nothing is streamed.
+
+    `most` is how many bytes an answer may have, where all of it has to be there at once.
+    """
     pool, slow, meter = Pool(THREADS), Pool(SLOW), Meter()
     paths = [
         Path_(
@@ -71,16 +76,24 @@ def application(source: Source, hub: Hub | None, limits: Limits) -> Starlette:
 
     async def live(request: Request) -> Response:
         if hub is None:
-            raise _not_streamed("/api/status with If-None-Match says when something is new")
+            hint = "/api/status with If-None-Match says when something is new"
+            raise Problem(404, "not-found", "nothing is streamed from here", hint=hint)
         if request.method == "HEAD":  # its body, which is never sent, would not end
             return Response(media_type="text/event-stream")
         return stream(hub, request.headers.get("last-event-id"))
 
     async def export(request: Request) -> Response:
-        if hub is None:
-            raise _not_streamed("`ngu export` writes it, from any store")
         question = asked(questions.ExportQuestion, request.path_params, _query(request))
-        return await _export(source, pool, question)
+        accepted = request.headers.get("accept-encoding", "")
+
+        def made() -> Response:
+            moment = moment_asked(question.at)
+            form, ranges = question.format, question.ranges
+            export = source.export(question.table, form, moment, ranges=ranges)
+            return files.streamed(export) if most is None else files.whole(export, most, accepted)
+
+        response: Response = await pool.run(made)
+        return response
 
     for path, endpoint in (
         ("/openapi.json", openapi_json),
@@ -116,10 +129,6 @@ def _answering(source: Source, pool: Pool, route: Route) -> Endpoint:
         return tagged(request, body, "0" if valid is None else str(valid.block))
 
     return endpoint
-
-
-def _not_streamed(hint: str) -> Problem:
-    return Problem(404, "not-found", "nothing is streamed from here", hint=hint)
 
 
 def _query(request: Request) -> list[tuple[str, str]]:
@@ -178,16 +187,3 @@ async def _no_route(_: Request, error: Exception) -> Response:
     if error.status_code == 405:
         response.headers["allow"] = "GET, HEAD"
     return response
-
-
-async def _export(source: Source, pool: Pool, question: questions.ExportQuestion) -> Response:
-    """A table as a file, made while it is sent."""
-    moment = moment_asked(question.at)
-    export = await pool.run(
-        lambda: source.export(question.table, question.format, moment, ranges=question.ranges)
-    )
-    headers = {
-        "content-disposition": f'attachment; filename="{export.name}"',
-        "cache-control": "no-store",
-    }
-    return StreamingResponse(export.parts, 200, headers, export.media_type)

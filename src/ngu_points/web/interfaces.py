@@ -86,13 +86,19 @@ class Doubt:
     retractions: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
 
 
+class Parts(Iterator[bytes], Protocol):
+    """Bytes that are made when they are asked for, until nobody wants more."""
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Export:
     """A table as a file: its media type, its name and its parts, one after the other."""
 
     media_type: str
     name: str
-    parts: Iterator[bytes]
+    parts: Parts
 
 
 class Source(Protocol):

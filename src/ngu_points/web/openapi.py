@@ -23,6 +23,7 @@ ERRORS = {
     "404": "There is no such thing.",
     "414": "The address is too long.",
     "429": "Too many requests: wait as long as Retry-After says.",
+    "501": "On AWS: the file is too long for one answer; `hint` says what writes it.",
     "503": "Nothing is covered yet, or too much is asked at once; Retry-After says when to ask.",
 }
 
@@ -72,13 +73,13 @@ def _response(text: str, content: Any = None, *, tagged: bool = False) -> dict[s
     return response
 
 
-def _problems(unavailable: bool = True) -> dict[str, Any]:
+def _problems(unavailable: bool = True, *, file: bool = False) -> dict[str, Any]:
     schema = {"$ref": TEMPLATE.format(name="ProblemDetails")}
     problem = {"application/problem+json": {"schema": schema}}
     return {
         status: _response(text, None if status == "304" else problem)
         for status, text in ERRORS.items()
-        if status != "503" or unavailable
+        if {"503": unavailable, "501": file}.get(status, True)
     }
 
 
@@ -126,7 +127,7 @@ def _others() -> dict[str, Any]:
             "operationId": "export", "tags": ["exports"],
             "summary": "Tokens, points, events or feasts as a file",
             "parameters": export,
-            "responses": {"200": _response("The file.", files)} | _problems()}},
+            "responses": {"200": _response("The file.", files)} | _problems(file=True)}},
         "/metrics": {"get": {
             "operationId": "metrics", "tags": ["operation"], "summary": "For Prometheus",
             "responses": {"200": _response("Metrics as text.", text)}}},

@@ -28,7 +28,7 @@ export function frame({ visit, live, programme, content }) {
     </div></header>
     ${strip(live, shown(visit) ?? live.position?.valid)}
     <main id="main" tabindex="-1">${content}</main>
-    ${footer(programme, live)}
+    ${footer(programme)}
     <p id="said" class="hidden" role="status"></p>`;
 }
 
@@ -128,7 +128,7 @@ function stale(live) {
     <a href="#/health">See why</a></span>`;
 }
 
-function footer(programme, live) {
+function footer(programme) {
   return html`<footer class="foot">
     ${
       programme?.contract
@@ -138,12 +138,8 @@ function footer(programme, live) {
           <span>ngu-points ${programme.version}</span>`
         : nothing
     }
-    ${
-      live?.polled // a function on AWS streams no files either
-        ? nothing
-        : html`<a href="api/exports/points?format=csv">Points as CSV</a>
-          <a href="api/exports/tokens?format=csv&ranges=true">Tokens as CSV</a>`
-    }
+    <a href="api/exports/points?format=csv">Points as CSV</a>
+    <a href="api/exports/tokens?format=csv&ranges=true">Tokens as CSV</a>
     <a href="openapi.json">API</a>
   </footer>`;
 }
