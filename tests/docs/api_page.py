@@ -30,8 +30,8 @@ dashboard. It only reads: GET and HEAD, no keys, no cookies.
   ones lie before the first page.
 - **ETag**: every JSON answer has one, beginning with its block. With If-None-Match it is 304 until
   something is new.
-- **Exports** are what `ngu export` writes: [exports.md](exports.md) has their columns. They are sent
-  while they are made; on AWS they are whole answers of at most 4 MB, see [deploy.md](deploy.md#the-api).
+- **Exports** are what `ngu export` writes ([exports.md](exports.md)), sent while they are made; on
+  AWS they are whole answers of at most 4 MB ([deploy.md](deploy.md#the-api)).
 - **Errors** are `application/problem+json`: `detail` and `hint` for people, `code` and `parameter`
   for programs.
 - **Limits**: a client gets `web.requests_per_second` (50; four seconds' worth at once), then 429
