@@ -24,7 +24,9 @@ dashboard. It only reads: GET and HEAD, no keys, no cookies.
 - **Numbers** that can outgrow 53 bits are strings: token ids, numbers of tokens, facts, amounts.
   Points are text with six decimals, rounded down; `exact` beside them is the rational.
 - **The past**: `at` is a block (`12345`), a unix time (`@1700000000`) or a time
-  (`2026-01-31T12:00:00Z`).
+  (`2026-01-31T12:00:00Z`). Points depend on time, so a block can be asked for if its time is
+  recorded: it has an event, or a range that was read ended there. Else `hint` names the nearest
+  block before it that can be asked for, and by time any moment can; `ngu … --at` asks the node.
 - **Pages**: `cursor` takes what `next` of the page before says; null is the end. Pages of the
   leaderboard are all of the first page's block; events are paged from the latest down, so that new
   ones lie before the first page.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import oracle
-from cli.program import address, busy_chain
+from cli.program import address, busy_chain, ngu
 from cli.truth import events_on, shown, told
+from ngu_points.demo.contract import Event
+from ngu_points.engine.events import ZERO_ADDRESS, Kind
 from web.api import Api, running
 
 DAY = 86_400
@@ -253,3 +256,27 @@ def test_status_and_metrics_agree(api: Api, events: list[oracle.Event], truth: T
     stakes = sum(e.kind == "Stake" for e in events)
     assert float(values['ngu_events_total{type="Stake"}']) == stakes
     assert float(values["ngu_position_block"]) == api.node.head.number
+
+
+def test_a_block_whose_time_is_not_recorded_names_one_that_is(tmp_path: Path) -> None:
+    """Nothing is guessed: the nearest block before it that can be asked for is named, with its
+    time; by time any moment can be asked for; the command asks the chain."""
+    node = busy_chain(20)
+    quiet = [node.mine() for _ in range(40)]
+    node.mine([Event(Kind.MINT, ZERO_ADDRESS, b"\x07" * 20, 5_000_000, 2)])
+    with running(node, tmp_path) as api:
+        asked = {block: api.ask("/api/leaderboard", at=block.number) for block in quiet}
+        known = [quiet[0].number - 1, *(b.number for b, a in asked.items() if a.status == 200)]
+        wanted, refused = next((b, answer) for b, answer in asked.items() if answer.status == 404)
+        near = max(number for number in known if number < wanted.number)
+        hint = f"block {near}, which is of @{node.blocks[near].timestamp}"
+        assert refused.json["parameter"] == "at"
+        assert refused.json["hint"] == f"give a time, or {hint}"
+        assert api.get("/api/leaderboard", at=near)["valid"]["block"] == near
+        then = api.get("/api/leaderboard", at=f"@{wanted.timestamp}")["valid"]
+        assert then["timestamp"] == wanted.timestamp
+        offline = ngu("leaderboard", "--at", wanted.number, "--db", api.db)
+        assert offline.code == 2
+        assert hint in offline.complaint
+        told = ngu("leaderboard", "--at", wanted.number, "--db", api.db, "--rpc", api.node_url)
+        assert told.code == 0, told.err

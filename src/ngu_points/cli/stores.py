@@ -105,13 +105,14 @@ class Opened:
 
     def time_of(self, block: int) -> int:
         """The time of a block, from the record or from the chain."""
-        known = self.history.time_of(block)
-        if known is not None:
-            return known
+        known = self.history.timed(block)
+        if known is not None and known[0] == block:
+            return known[1]
         urls = self.given.config.chain.rpc
         if not urls:
+            near = f", or block {known[0]}, which is of @{known[1]}" if known else ""
             raise UsageError(f"--at {block}: the time of that block is not recorded here: "
-                             "give --rpc to ask the chain, or a time")  # fmt: skip
+                             f"give --rpc to ask the chain, or a time{near}")  # fmt: skip
         return asyncio.run(_asked(urls, block))
 
     def validity(self, view: View) -> dict[str, Any]:

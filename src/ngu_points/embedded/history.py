@@ -232,18 +232,25 @@ class History:
         value = fingerprint(state, closed, rules, self.store.chain_id)
         return value, View.of(state, rules)
 
-    def time_of(self, block: int) -> int | None:
-        """The time of a block that ended a range or has an event; None where it is not known."""
+    def timed(self, block: int) -> tuple[int, int] | None:
+        """Of the blocks at or below `block` whose time is known the nearest, and its time.
+
+        Those are the ends of ranges and segments, and every block that has an event.
+        """
+        known, archived = [], self.store.archived()
         end = self.store.queue.end_at(block)
-        if end is not None and end.to_block == block:
-            return end.timestamp
-        for covered in self.covered():
-            at = np.searchsorted(covered.events.block, block)
-            if covered.to_block == block:
-                return covered.timestamp
-            if at < len(covered.events) and covered.events.block[at] == block:
-                return int(covered.events.timestamp[at])
-        return None
+        if end is not None:
+            known.append((end.to_block, end.timestamp))
+        events = self.store.queue.recent(max(archived, known[0][0] if known else -1) + 1, block)
+        if len(events):
+            known.append((int(events.block[-1]), int(events.timestamp[-1])))
+        for segment in reversed(self.store.segments()):
+            if segment.from_block <= block and segment.name not in self.lost:
+                inside = (p for p in _known(self._segment(segment.name)) if p.block <= block)
+                if nearest := next(inside, None):
+                    known.append((nearest.block, nearest.timestamp))
+                    break
+        return max(known, default=None)
 
     def nearest(self, rules: Rules, timestamp: int, limit: int) -> State:
         """The state of the last snapshot at or before a time and a block; none: an empty one."""

@@ -380,17 +380,9 @@ def _largest_first(store: Store, day: int) -> list[tuple[bytes, int]]:
 
 
 def _time_of(history: History, block: int) -> int:
-    """The time of a block that has an event or ended a range."""
-    store = history.store
-    end = store.queue.end_at(block)
-    if end is not None and end.to_block == block:
-        return end.timestamp
-    for segment in store.segments():
-        if segment.from_block <= block <= segment.to_block:
-            covered = read_segment(history.folder / segment.name)
-            if covered.to_block == block:
-                return covered.timestamp
-    events = history.between(block, block).events
-    if not len(events):
-        raise unknown("at", f"the time of block {block} is not recorded here", "give a time")
-    return int(events.timestamp[0])
+    """The time of a block that has an event or ended a range; else it is told which has one."""
+    known = history.timed(block)
+    if known is None or known[0] != block:
+        hint = f"give a time, or block {known[0]}, which is of @{known[1]}" if known else None
+        raise unknown("at", f"the time of block {block} is not recorded here", hint)
+    return known[1]
