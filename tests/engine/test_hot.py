@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from hypothesis import given
@@ -17,7 +17,7 @@ from ngu_points.engine.fingerprint import fingerprint, shares_digest
 from ngu_points.engine.hot import Hot
 from ngu_points.engine.invariants import check
 from ngu_points.engine.runs import Runs
-from ngu_points.engine.splice import touched
+from ngu_points.engine.splice import splice, touched
 from ngu_points.engine.state import Advanced, Wallets, advance, no_state
 from ngu_points.pipeline.process import moves_of
 
@@ -79,8 +79,10 @@ def _told(hot: Hot) -> dict[bytes, list[object]]:
 RANGE = st.tuples(st.integers(0, 60), st.integers(1, 9))
 
 
-@given(runs=st.lists(RANGE, max_size=12), ranges=st.lists(RANGE, max_size=8))
-def test_touched_are_the_runs_that_overlap_or_adjoin(runs, ranges) -> None:
+@given(
+    runs=st.lists(RANGE, max_size=12), ranges=st.lists(RANGE, max_size=8), adjoining=st.booleans()
+)
+def test_touched_are_the_runs_that_overlap_or_adjoin(runs, ranges, adjoining) -> None:
     """Exactly the rows that a search one by one finds."""
     spans: list[tuple[int, int]] = []
     for start, size in sorted(runs):
@@ -93,6 +95,28 @@ def test_touched_are_the_runs_that_overlap_or_adjoin(runs, ranges) -> None:
     near = [
         row
         for row, (a, b) in enumerate(spans)
-        if any(a <= start + size and start <= b for start, size in ranges)
+        if any(a < start + size + adjoining and start < b + adjoining for start, size in ranges)
     ]
-    assert touched(Runs(first, end, zero, zero, zero, zero), low, high).tolist() == near
+    whole = Runs(first, end, zero, zero, zero, zero)
+    assert touched(whole, low, high, adjoining=adjoining).tolist() == near
+
+
+@given(owners=st.lists(st.integers(-1, 2), max_size=14), data=st.data())
+def test_a_splice_leaves_no_neighbours_that_agree(owners, data) -> None:
+    """Replaced runs and those around them are the maximal ranges of equal owners."""
+    before = _maximal(owners)
+    chosen = [row for row in range(len(before)) if data.draw(st.booleans())]
+    held = {i for row in chosen for i in range(before.first[row], before.end[row])}
+    after = [data.draw(st.integers(-1, 2)) if i in held else o for i, o in enumerate(owners)]
+    new = _maximal([owner if i in held else -1 for i, owner in enumerate(after)])
+    spliced, truth = splice(before, np.array(chosen, np.int64), new), _maximal(after)
+    for f in fields(Runs):
+        assert getattr(spliced, f.name).tolist() == getattr(truth, f.name).tolist()
+
+
+def _maximal(owners: list[int]) -> Runs:
+    """The runs of ids from 0 on, given the owner of each."""
+    ids = enumerate(owners)
+    ranges = [(owner, [i for i, _ in some]) for owner, some in groupby(ids, lambda i: i[1])]
+    rows = [(some[0], some[-1] + 1, owner, -1, 7, 7) for owner, some in ranges if owner >= 0]
+    return Runs(*np.array(rows, np.int64).reshape(-1, 6).T)

@@ -72,6 +72,19 @@ class Events:
         return self.take(order)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Indexed(Events):
+    """Events that also say by index who of a table of distinct addresses their wallets are."""
+
+    table: U8  # uint8[m, 20]; others than these wallets may stand in it
+    sender_at: npt.NDArray[Any]  # unsigned integers, shape [n]
+    recipient_at: npt.NDArray[Any]
+
+    def take(self, rows: Any) -> Indexed:
+        columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "table"}
+        return Indexed(table=self.table, **columns)
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A real log of a configured event that cannot be an event: a dead letter, with its reason."""

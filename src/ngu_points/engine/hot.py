@@ -14,9 +14,10 @@ import numpy as np
 from ngu_points.engine import runs as run_columns
 from ngu_points.engine.events import I64, U8, Events, Ints
 from ngu_points.engine.facts import narrow
-from ngu_points.engine.numbers import Numbers, distinct
+from ngu_points.engine.moves import moves_with, named
+from ngu_points.engine.numbers import Numbers
 from ngu_points.engine.rules import DAY, Rules
-from ngu_points.engine.runs import NOBODY, Moves, moves_with, named
+from ngu_points.engine.runs import NOBODY, Moves
 from ngu_points.engine.splice import splice, touched
 from ngu_points.engine.state import Advanced, Standing, State, Wallets, Work, no_wallets
 
@@ -56,14 +57,13 @@ class Hot:
 
     def moves(self, events: Events) -> Moves:
         """The events in terms of this state's wallets, which those that are new join."""
-        address = named(events)
+        address, index = named(events)
         number = self.numbers.find(address)
         unknown = np.flatnonzero(number < 0)
         if len(unknown):
-            fresh, index = distinct(address[unknown])
-            number[unknown] = len(self.numbers) + index
-            self._join(fresh)
-        return moves_with(events, number)
+            number[unknown] = len(self.numbers) + np.arange(len(unknown))
+            self._join(address[unknown])
+        return moves_with(events, number[index])
 
     def _join(self, fresh: U8) -> None:
         """Add wallets that nothing has happened to yet."""

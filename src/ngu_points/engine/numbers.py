@@ -1,6 +1,8 @@
 """Wallets by number: addresses in the order in which they were first seen, found by the thousand.
 
 An open hash table in arrays: a step looks up all of its addresses in a few passes over columns.
+A slot is the upper bits of an address's mix, and `distinct` gives addresses in the order of their
+mix: looked up like that they go through the table from one end to the other, not to and fro.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class Numbers:
             there = number != UNKNOWN
             rows, slot, number = rows[there], slot[there], number[there]
             same = self._key[number] == key[rows]
-            same[same] = _equal(self._address[number[same]], address[rows[same]])
+            here, there = number[same], rows[same]
+            same[same] = _equal(self._address.take(here, axis=0), address.take(there, axis=0))
             found[rows[same]] = number[same]
             rows, slot = rows[~same], (slot[~same] + 1) & (len(self._slots) - 1)
         return found
@@ -71,14 +74,14 @@ class Numbers:
             number, slot = number[left], (slot[left] + 1) & (len(self._slots) - 1)
 
     def _first_slot(self, key: U64) -> I64:
-        return (key >> np.uint64(20)).astype(np.int64) & (len(self._slots) - 1)
+        bits = len(self._slots).bit_length() - 1
+        return (key >> np.uint64(64 - bits)).astype(np.int64)
 
 
 def distinct(address: U8) -> tuple[U8, I64]:
-    """The distinct rows of uint8[n, 20], and for each row its index among them.
+    """The distinct rows of uint8[n, 20] in the order of their mix, and for each row its index.
 
-    Rows are grouped by their mix, which costs one integer sort; should two addresses share it,
-    whole rows are sorted instead.
+    That costs one integer sort; should two addresses share a mix, whole rows are sorted instead.
     """
     key = mixed(address)
     order = np.argsort(key)
@@ -86,8 +89,8 @@ def distinct(address: U8) -> tuple[U8, I64]:
     starts[1:] = key[order[1:]] != key[order[:-1]]
     index = np.empty(len(key), np.int64)
     index[order] = np.cumsum(starts) - 1
-    rows = address[order[starts]]
-    if not _equal(rows[index], address).all():
+    rows = address.take(order[starts], axis=0)
+    if not _equal(rows.take(index, axis=0), address).all():
         rows, index = np.unique(address, axis=0, return_inverse=True)
     return rows, index.reshape(-1).astype(np.int64)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ngu_points.engine.events import I64, U8, Bool, Events, Ints, Kind
+from ngu_points.engine.events import I64, U8, Bool, Ints, Kind
 
 NOBODY = -1
 ROWS_MAX = 4_000_000
@@ -69,31 +69,6 @@ class Moves:
 
     def take(self, rows: Any) -> Moves:
         return Moves(*(getattr(self, f.name)[rows] for f in fields(self)))
-
-
-def named(events: Events) -> U8:
-    """The wallets that events name, uint8[n, 20]: all who give, then all who receive."""
-    gives, takes = _parties(events)
-    return np.concatenate([events.sender[gives], events.recipient[takes]])
-
-
-def moves_with(events: Events, numbers: I64) -> Moves:
-    """The events in terms of wallets; `numbers` are those of `named`.
-
-    Senders of mints and recipients of burns, stakes and unstakes are `NOBODY`.
-    """
-    gives, takes = _parties(events)
-    sender, recipient = np.full((2, len(events)), NOBODY, np.int64)
-    givers = int(gives.sum())
-    sender[gives], recipient[takes] = numbers[:givers], numbers[givers:]
-    end = events.first + events.quantity
-    return Moves(events.kind, events.first, end, sender, recipient, events.timestamp)
-
-
-def _parties(events: Events) -> tuple[Bool, Bool]:
-    """Which events have somebody who gives or stakes, and which somebody who receives."""
-    takes: Bool = (events.kind == Kind.MINT) | (events.kind == Kind.TRANSFER)
-    return events.kind != Kind.MINT, takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +141,9 @@ class Folded:
 def fold(runs: Runs, moves: Moves, staking: Staking) -> Folded:
     """Apply events in position order to the runs they touch.
 
-    `runs` must hold every run that overlaps or adjoins an event's range; others may be there and
-    pass through. Splitting `moves` anywhere gives the same runs, intervals and anomalies.
+    `runs` must hold every run that overlaps an event's range; others may be there and pass
+    through. Splitting `moves` anywhere gives the same runs, intervals and anomalies; where a run
+    that is left out adjoins one that now equals it, `splice` makes them one.
     """
     if not len(moves):
         return Folded(runs, no_intervals(), no_anomalies())
@@ -205,14 +181,12 @@ class Walk:
 def walk(runs: Runs, moves: Moves, staking: Staking) -> Walk | None:
     """Events walked along the tokens of the runs they touch; None if it needs too many rows."""
     wide = object in (runs.first.dtype, moves.first.dtype)
-    run_first, run_end = _as(runs.first, wide), _as(runs.end, wide)
-    first, end = _as(moves.first, wide), _as(moves.end, wide)
-    borders = distinct(np.concatenate([run_first, run_end, first, end]))
-    low, high = positions(borders, first), positions(borders, end)
+    ids = (moves.first, moves.end, runs.first, runs.end)
+    borders, (low, high, *span) = ranked(*(_as(column, wide) for column in ids))
     if int((high - low).sum()) > ROWS_MAX and len(moves) > 1:
         return None
     segment, event = _histories(low, high)
-    holds = _run_of_segment(borders, run_first, run_end)
+    holds = _run_of_segment(len(borders) - 1, *span)
     found, left, closes, codes = _walk(segment, event, holds, runs, moves, staking)
     return Walk(borders, holds, segment, event, found, left, closes, codes)
 
@@ -251,11 +225,10 @@ def _histories(low: I64, high: I64) -> tuple[I64, I64]:
     return key >> bits, key & ((1 << bits) - 1)
 
 
-def _run_of_segment(borders: Ints, run_first: Ints, run_end: Ints) -> I64:
-    """For each segment, the run that holds it, or -1."""
-    holds = np.full(max(len(borders) - 1, 0), -1, np.int64)
-    low, high = np.searchsorted(borders, run_first), np.searchsorted(borders, run_end)
-    holds[ranged(low, high - low)] = np.repeat(np.arange(len(run_first)), high - low)
+def _run_of_segment(segments: int, low: I64, high: I64) -> I64:
+    """For each segment, the run that holds it, or -1; a run holds those from `low` to `high`."""
+    holds = np.full(max(segments, 0), -1, np.int64)
+    holds[ranged(low, high - low)] = np.repeat(np.arange(len(low)), high - low)
     return holds
 
 
@@ -469,15 +442,19 @@ def distinct(column: Ints) -> Ints:
     return ordered[keep]
 
 
-def positions(ordered: Ints, some: Ints) -> I64:
-    """Where each of `some` lies in a column in ascending order (as `np.searchsorted` says).
+def ranked(*columns: Ints) -> tuple[Ints, list[I64]]:
+    """The distinct values of all columns in ascending order, and each column as indices of them.
 
-    Asked in their own order they hit the cache, which is many times faster in a long column.
+    One sort for all of it: looking the values up again would go to and fro in a long column.
     """
-    order = np.argsort(some)
-    found = np.empty(len(some), np.int64)
-    found[order] = np.searchsorted(ordered, some[order])
-    return found
+    every = np.concatenate(columns)
+    order = np.argsort(every)
+    ordered = every[order]
+    starts = np.ones(len(every), np.bool_)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    rank = np.empty(len(every), np.int64)
+    rank[order] = np.cumsum(starts) - 1
+    return ordered[starts], np.split(rank, np.cumsum([len(column) for column in columns[:-1]]))
 
 
 def ranged(low: I64, size: I64) -> I64:

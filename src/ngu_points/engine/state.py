@@ -170,7 +170,7 @@ class Work:
         """See `advance`."""
         if self.day is None and len(moves):
             self.day = int(moves.timestamp[0]) // DAY
-        rows = touched(self.runs, moves.first, moves.end)
+        rows = touched(self.runs, moves.first, moves.end, adjoining=False)
         old = self.runs.take(rows)
         folded = fold(old, moves, self.staking)
         new, closed = folded.runs, folded.intervals

@@ -9,9 +9,9 @@ import numpy as np
 
 from ngu_points.engine.coverage import STREAMS, Coverage, Delivery, cut, digest, ready_through
 from ngu_points.engine.events import U8, ZERO_ADDRESS, Events, blobs, concat, ids
-from ngu_points.engine.numbers import distinct
+from ngu_points.engine.moves import moves_with, named
 from ngu_points.engine.rules import Rules
-from ngu_points.engine.runs import NOBODY, Anomalies, Anomaly, Moves, moves_with, named
+from ngu_points.engine.runs import NOBODY, Anomalies, Anomaly, Moves
 from ngu_points.engine.state import advance
 from ngu_points.pipeline.interfaces import Change, Position, Store
 from ngu_points.pipeline.persist import persist, validate
@@ -106,7 +106,7 @@ def _step(store: Store, events: Events, record: Coverage, rules: Rules, now: int
 
 def moves_of(events: Events) -> tuple[U8, Moves]:
     """The distinct wallets of the events, and the events in terms of them."""
-    address, index = distinct(named(events))
+    address, index = named(events)
     return address, moves_with(events, index)
 
 

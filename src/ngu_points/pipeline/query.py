@@ -149,7 +149,7 @@ def _steps(history: Iterable[Covered], hot: Hot) -> Iterator[tuple[list[Events],
             whole = low + EVENTS_MAX >= len(events)
             block = to_block if whole else int(part.block[-1])
             timestamp = until if whole else int(part.timestamp[-1])
-            enough = min(max(len(hot.state.runs) // 8, EVENTS_MAX), STEP_MAX)
+            enough = min(max(len(hot.state.runs) // 3, EVENTS_MAX), STEP_MAX)
             if sum(map(len, parts)) >= enough:
                 yield parts, block, timestamp
                 parts = []

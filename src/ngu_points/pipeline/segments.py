@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ngu_points.engine.coverage import Covered
-from ngu_points.engine.events import I64, U8, Events, Rejected, concat
+from ngu_points.engine.events import I64, U8, Indexed, Rejected, concat
 from ngu_points.engine.numbers import distinct
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.pack import pack, unpack
@@ -107,19 +107,22 @@ def _unpacked(data: bytes, where: str, name: str) -> dict[str, Any]:
 def _covered(columns: dict[str, Any], head: dict[str, Any]) -> Covered:
     row = columns["block_row"]
     address = columns["address"]
-    events = Events(
+    events = Indexed(
         kind=columns["kind"],
         block=columns["block"][row],
         tx_index=columns["tx_index"].astype(np.int64),
         log_index=columns["log_index"].astype(np.int64),
         timestamp=columns["timestamp"][row],
-        sender=address[columns["sender"]],
-        recipient=address[columns["recipient"]],
+        sender=address.take(columns["sender"], axis=0),
+        recipient=address.take(columns["recipient"], axis=0),
         first=columns["first"],
         quantity=columns["quantity"],
-        contract=address[columns["contract"]],
-        block_hash=columns["block_hash"][row],
+        contract=address.take(columns["contract"], axis=0),
+        block_hash=columns["block_hash"].take(row, axis=0),
         tx_hash=columns["tx_hash"],
+        table=address,
+        sender_at=columns["sender"],
+        recipient_at=columns["recipient"],
     )
     return Covered(
         head["fromBlock"],
