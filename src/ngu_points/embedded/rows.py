@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,7 +24,7 @@ from ngu_points.engine.events import (
 )
 from ngu_points.engine.fingerprint import words
 from ngu_points.engine.numbers import UNKNOWN, Numbers
-from ngu_points.engine.runs import NOBODY, Runs, no_runs
+from ngu_points.engine.runs import NOBODY, Runs
 from ngu_points.engine.state import Wallets
 
 BATCH_COLUMNS = (
@@ -156,41 +155,51 @@ def _names(wallet: I64, address: Any) -> list[bytes | None]:
     return names
 
 
-def runs_of(rows: Sequence[Sequence[Any]], numbers: Numbers) -> Runs:
-    """Runs from rows of `RUN_COLUMNS`; `numbers` gives each address its index."""
-    if not rows:
-        return no_runs()
-    first, last, owner, staker, owned_since, since = zip(*rows, strict=True)
-    ends = _ids(last)
-    wide = ends.dtype == object or (len(ends) and int(ends.max()) + 1 >= NARROW)
+SELECT_RUNS = """SELECT max(first), count(*),
+    CAST(group_concat(first, '') AS BLOB), CAST(group_concat(last, '') AS BLOB),
+    CAST(group_concat(owner, '') AS BLOB), group_concat(owner IS NULL, ''),
+    CAST(group_concat(staker, '') AS BLOB), group_concat(staker IS NULL, ''),
+    group_concat(ownedSince), group_concat(since)
+    FROM (SELECT * FROM tokens WHERE first > ? ORDER BY first LIMIT ?)"""
+"""Some of the runs in id order: the last key, how many, each column in one piece.
+
+SQLite puts the pieces together without a Python object for any cell, and without the GIL.
+"""
+
+
+def runs_of(columns: Sequence[Any], count: int, numbers: Numbers) -> list[Any]:
+    """The columns of `Runs` from those of `SELECT_RUNS`; `numbers` tells each address's index."""
+    first, last, owner, unowned, staker, unstaked, *times = columns
+    ends = _ids(last, count)
+    wide = ends.dtype == object or int(ends.max()) + 1 >= NARROW
     ends = ends.astype(object) if wide else ends
-    return Runs(
-        _ids(first).astype(ends.dtype),
+    return [
+        _ids(first, count).astype(ends.dtype),
         ends + 1,
-        _numbered(owner, numbers),
-        _numbered(staker, numbers),
-        np.array(owned_since, np.int64),
-        np.array(since, np.int64),
-    )
+        _numbered(owner, unowned, count, numbers),
+        _numbered(staker, unstaked, count, numbers),
+        *(_integers(text, count) for text in times),
+    ]
 
 
-def _ids(column: Sequence[bytes]) -> Ints:
+def _ids(piece: bytes, count: int) -> Ints:
     """Token ids from 32 big-endian bytes each."""
-    words = _bytes(column, 32)
+    words = np.frombuffer(piece, np.uint8).reshape(count, 32)
     if words[:, :24].any() or (words[:, 24] >= 0x40).any():
-        return ids_column([int.from_bytes(word, "big") for word in column])
+        return ids_column([int.from_bytes(word, "big") for word in blobs(words)])
     narrow: Ints = np.ascontiguousarray(words[:, 24:]).view(">i8")[:, 0].astype(np.int64)
     return narrow
 
 
-def _numbered(column: Sequence[bytes | None], numbers: Numbers) -> I64:
-    """The number of each wallet, `NOBODY` for None; KeyError for one that is not known."""
-    number = numbers.find(_bytes([name or ZERO_ADDRESS for name in column], 20))
-    nobody = np.array([name is None for name in column], np.bool_)
-    unknown = np.flatnonzero((number == UNKNOWN) & ~nobody)
+def _numbered(piece: bytes | None, missing: str, count: int, numbers: Numbers) -> I64:
+    """The number of each wallet, `NOBODY` where it is missing; KeyError for one not known."""
+    number = np.full(count, NOBODY, np.int64)
+    there = np.frombuffer(missing.encode(), np.uint8) == ord("0")
+    address = np.frombuffer(piece or b"", np.uint8).reshape(-1, 20)
+    number[there] = numbers.find(address)
+    unknown = np.flatnonzero(there & (number == UNKNOWN))
     if len(unknown):
-        raise KeyError(column[int(unknown[0])])
-    number[nobody] = NOBODY
+        raise KeyError(f"the wallet of row {unknown[0]}")
     return number
 
 
@@ -217,29 +226,33 @@ def wallet_rows(wallets: Wallets) -> Iterator[Any]:
     )
 
 
-def wallets_of(rows: Sequence[Sequence[Any]], blank: Wallets) -> Wallets:
-    """Wallets from rows of `WALLET_COLUMNS`; `blank` gives the shape where there are none."""
-    if not rows:
-        return blank
-    columns = list(zip(*rows, strict=True))
-    facts = json.loads(f"[{','.join(columns[1])}]")
-    flat = [v for row in facts for season in row for v in season]
-    shape = (len(rows), *blank.facts.shape[:2])
-    numbers = [_column(column) for column in columns[2:]]
-    return Wallets(
-        _bytes(columns[0], 20),
-        np.ascontiguousarray(np.moveaxis(_column(flat).reshape(shape), 0, -1)),
-        *numbers,
-    )
+SELECT_WALLETS = """SELECT max(wallet), count(*), CAST(group_concat(wallet, '') AS BLOB),
+    group_concat(facts), group_concat(currentHeld), group_concat(currentStaked),
+    group_concat(totalStaked), group_concat(stakeWeight), group_concat(daySeconds),
+    group_concat(lastStakeAt), group_concat(lastUnstakeAt), group_concat(streakStart),
+    group_concat(streakLast), group_concat(lastUpdateAt)
+    FROM (SELECT * FROM points WHERE wallet > ? ORDER BY wallet LIMIT ?)"""
+"""Some of the wallets (see `SELECT_RUNS`)."""
 
 
-def _column(values: Sequence[Any]) -> Ints:
-    """Integers, some of them perhaps as decimal text."""
-    try:
-        column: Ints = np.array(values, np.int64)
-    except (OverflowError, ValueError):
-        column = np.empty(len(values), object)
-        column[:] = [int(v) for v in values]
-    if len(column) and max(int(column.max()), -int(column.min())) >= NARROW:
-        return column.astype(object)
+def wallets_of(columns: Sequence[Any], count: int, seasons: int, kinds: int) -> list[Any]:
+    """The columns of `Wallets` from those of `SELECT_WALLETS`."""
+    address, facts, *numbers = columns
+    flat = facts.replace("[", "").replace("]", "") if seasons else ""
+    table = _integers(flat, count * seasons * kinds).reshape(count, seasons, kinds)
+    return [
+        np.frombuffer(address, np.uint8).reshape(count, 20),
+        np.moveaxis(table, 0, -1),
+        *(_integers(text, count) for text in numbers),
+    ]
+
+
+def _integers(text: str, count: int) -> Ints:
+    """So many decimal integers between commas."""
+    column: Ints = np.fromstring(text, np.int64, sep=",") if count else np.zeros(0, np.int64)
+    if len(column) != count:
+        raise ValueError(f"{count} integers were to be there")
+    if count and max(int(column.max()), -int(column.min())) >= NARROW:  # wider ones end at 2**63
+        column = np.empty(count, object)
+        column[:] = [int(value) for value in text.split(",")]
     return column

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from ngu_points.engine.events import I64, U8, Bool, Ints, blobs
 from ngu_points.engine.fingerprint import words
 from ngu_points.engine.numbers import UNKNOWN, Numbers, by_address
 from ngu_points.engine.rules import Rules
-from ngu_points.engine.runs import NOBODY, Runs, join, no_runs
+from ngu_points.engine.runs import NOBODY, Runs, no_runs
 from ngu_points.engine.state import State, Wallets, no_wallets
 
 CHUNK = 20_000
@@ -23,14 +23,16 @@ CHUNK = 20_000
 
 def load_state(db: sqlite3.Connection, rules: Rules, at: Mapping[str, Any]) -> State:
     """The state that the rows are of; `at` is the position they were written at."""
-    blank = no_wallets(rules, np.zeros((0, 20), np.uint8))
-    found = db.execute(f"SELECT {rows.WALLET_COLUMNS} FROM points")
-    wallets = _one([rows.wallets_of(some, blank) for some in _some(found)], blank)
+    wallets = no_wallets(rules, np.zeros((0, 20), np.uint8))
+    seasons, kinds, _ = wallets.facts.shape
+    parts = [rows.wallets_of(some, count, seasons, kinds)
+             for count, some in _pieces(db, rows.SELECT_WALLETS)]  # fmt: skip
+    if parts:
+        wallets = Wallets(*_whole(parts))
     numbers = Numbers(wallets.address)
-    found = db.execute(f"SELECT {rows.RUN_COLUMNS} FROM tokens ORDER BY first")
-    runs = [rows.runs_of(some, numbers) for some in _some(found)]
+    parts = [rows.runs_of(some, count, numbers) for count, some in _pieces(db, rows.SELECT_RUNS)]
     return State(
-        join(*runs) if runs else no_runs(),
+        Runs(*_whole(parts)) if parts else no_runs(),
         wallets,
         at.get("block", -1),
         at.get("timestamp", 0),
@@ -40,22 +42,23 @@ def load_state(db: sqlite3.Connection, rules: Rules, at: Mapping[str, Any]) -> S
     )
 
 
-def _some(found: sqlite3.Cursor) -> Iterator[list[Any]]:
-    """The rows of a query, some thousand at once."""
-    while some := found.fetchmany(CHUNK):
-        yield some
+def _pieces(db: sqlite3.Connection, select: str) -> Iterator[tuple[int, list[Any]]]:
+    """The rows of a table, some thousand at once: how many, and each column in one piece."""
+    last = b""
+    while True:
+        last, count, *columns = db.execute(select, (last, CHUNK)).fetchone()
+        if not count:
+            return
+        yield count, columns
 
 
-def _one(parts: Sequence[Wallets], blank: Wallets) -> Wallets:
-    """The wallets of all parts."""
-    columns = {
-        f.name: np.concatenate(
-            [getattr(part, f.name) for part in parts], axis=-1 if f.name == "facts" else 0
-        )
-        for f in fields(Wallets)
-        if parts
-    }
-    return replace(blank, **columns)
+def _whole(parts: list[list[Any]]) -> Iterator[Any]:
+    """The columns of all parts, one after the other; of the last axis where there are several."""
+    for at, column in enumerate(parts[0]):
+        axis = 0 if column.dtype == np.uint8 else -1
+        yield np.concatenate([part[at] for part in parts], axis=axis)
+        for part in parts:
+            part[at] = None  # the pieces are not kept beside the whole
 
 
 def write_changes(db: sqlite3.Connection, before: State, after: State) -> None:
