@@ -27,14 +27,15 @@ from ngu_points.embedded.standing import Pace, standing_of
 from ngu_points.embedded.store import Store
 from ngu_points.embedded.windows import windows, with_new
 from ngu_points.engine.coverage import Covered
-from ngu_points.engine.events import Events, Ints, blobs
+from ngu_points.engine.events import Events, Ints
 from ngu_points.engine.hot import Hot
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import TransientError, UsageError
 from ngu_points.pipeline import jobs
 from ngu_points.pipeline.board import Board, board_of
+from ngu_points.pipeline.following import Following
 from ngu_points.pipeline.moment import Moment
-from ngu_points.pipeline.query import View, refold
+from ngu_points.pipeline.query import View
 from ngu_points.web.interfaces import Day, Doubt, Export, Found, Looked, Seen, Standing
 from ngu_points.web.problems import nothing_yet, unknown
 
@@ -78,10 +79,8 @@ class Replica:
         self._rules = rules
         self._running = running or (lambda: in_use(path))
         self._seen: Seen | None = None
-        self._board: Board | None = None
         self._standing: Standing | None = None
-        self._hot: Hot | None = None
-        self._known: dict[bytes, int] = {}
+        self._following: Following | None = None
         self._midnight: tuple[int, Ints, int] | None = None  # timestamp, numerators, denominator
         self._uncertain: frozenset[bytes] = frozenset()
         self._retractions = 0
@@ -103,7 +102,7 @@ class Replica:
             store = history.store
             self._standing = standing_of(store, self._pace, running=self._running())
             if store.meta("position") is None:
-                self._seen = self._board = None
+                self._seen = None
                 return
             store.check_rules()
             self._retractions = self._standing.figures["retractions"]
@@ -115,27 +114,20 @@ class Replica:
         """Publish the state that the database is at."""
         store, before = history.store, self._seen
         position = store.position()
+        following, self._following = self._following, None  # none, until it is whole again
         view = None if before is None or before.branch != branch else before.view
-        if view is None or self._hot is None or view.state.block > position.block:
-            view = self._looked_at(self._loaded(history))
+        board = None if before is None else before.board
+        if following is None or view is None or view.state.block > position.block:
+            following = self._loaded(history)
+            view, board = following.publish()
         elif view.state.block < position.block:
-            view = self._looked_at(self._followed(history, self._hot))
+            self._follow(history, following)
+            view, board = following.publish()
+        self._following = following
         final = position.block <= store.meta("final", -1)
-        if before is not None and view is before.view and before.final == final:
-            return
-        midnight = None if self._midnight is None else self._midnight[1:]
-        seen = Seen(view, position.hash, final, branch, midnight)
-        if before is None or view is not before.view:
-            self._board = board_of(view)
-        self._seen = seen
-
-    def _looked_at(self, hot: Hot) -> View:
-        """The state for good, with whatever is asked of it at once."""
-        state = hot.kept()
-        fresh = blobs(state.wallets.address[len(self._known) :])
-        self._known.update({a: i for i, a in enumerate(fresh, len(self._known))})
-        self._hot = hot
-        return View.of(state, self._rules, known=self._known)
+        if before is None or view is not before.view or before.final != final:
+            midnight = None if self._midnight is None else self._midnight[1:]
+            self._seen = Seen(view, position.hash, final, branch, midnight, board)
 
     def sample(self, now: float) -> None:
         """Keep the figures of this moment, every few seconds, for charts of the last hour."""
@@ -162,32 +154,33 @@ class Replica:
         for found in (self._past, self._stories, self._shares):
             found.clear()
 
-    def _loaded(self, history: History) -> Hot:
+    def _loaded(self, history: History) -> Following:
         """The whole state from the database; numbers of wallets begin anew."""
-        hot = history.store.hot
-        address, timestamp = hot.state.wallets.address, hot.state.timestamp
-        self._known = {a: i for i, a in enumerate(blobs(address))}
-        midnight = timestamp // DAY * DAY
-        view = history.state_at(self._rules, midnight)
-        numerators, denominator = self._points(view, timestamp)
-        rows = [self._known.get(a, -1) for a in blobs(view.state.wallets.address)]
-        aligned = np.zeros(len(address), numerators.dtype)
-        chosen = np.array(rows, np.int64)
-        aligned[chosen[chosen >= 0]] = numerators[chosen >= 0]
-        self._midnight = midnight, aligned, denominator
-        return hot
+        following = Following(history.store.hot, self._rules)
+        self._midnight = self._points_at_midnight(history, following.hot)
+        return following
 
-    def _followed(self, history: History, hot: Hot) -> Hot:
+    def _points_at_midnight(self, history: History, hot: Hot) -> tuple[int, Ints, int]:
+        """What everybody had of the present season at 00:00 UTC, by number in `hot`."""
+        timestamp = history.store.position().timestamp
+        view = history.state_at(self._rules, timestamp // DAY * DAY)
+        numerators, denominator = self._points(view, timestamp)
+        rows = hot.numbers.find(view.state.wallets.address)
+        aligned = np.zeros(len(hot.state.wallets), numerators.dtype)
+        aligned[rows[rows >= 0]] = numerators[rows >= 0]
+        return view.timestamp, aligned, denominator
+
+    def _follow(self, history: History, following: Following) -> None:
         """What has come since is folded on, in place; 00:00 UTC is looked at on the way."""
-        self._hot = None  # no state of anything, until it is whole again
-        position = history.store.position()
-        midnight = position.timestamp // DAY * DAY
-        if hot.state.timestamp < midnight:
-            refold(self._rules, history.covered(hot.state.block), hot, (LATEST, midnight))
-            view = View.of(hot.state, self._rules, midnight)
-            self._midnight = midnight, *self._points(view, position.timestamp)
-        refold(self._rules, history.covered(hot.state.block), hot)
-        return hot
+        hot, rules, timestamp = following.hot, self._rules, history.store.position().timestamp
+        before, midnight = hot.state.timestamp, timestamp // DAY * DAY
+        if before < midnight:
+            following.fold(history.covered(hot.state.block), (LATEST, midnight))
+            view = View.of(hot.state, rules, midnight)
+            self._midnight = midnight, *self._points(view, timestamp)
+        following.fold(history.covered(hot.state.block))
+        if before >= midnight and rules.current_season(before) != rules.current_season(timestamp):
+            self._midnight = self._points_at_midnight(history, hot)
 
     def _points(self, view: View, timestamp: int) -> tuple[Ints, int]:
         if not self._rules.seasons:
@@ -214,7 +207,7 @@ class Replica:
 
     def newest_board(self) -> Board | None:
         """The leaderboard of the newest state."""
-        return self._board
+        return None if self._seen is None else self._seen.board
 
     def seen(
         self,
@@ -254,9 +247,8 @@ class Replica:
         return self._past.get_or((block, timestamp, branch), make, lambda _: True)
 
     def board(self, seen: Seen, season: int) -> Board:
-        newest = self._board
-        if newest is not None and newest.view is seen.view and newest.season == season:
-            return newest
+        if seen.board is not None and seen.board.season == season:
+            return seen.board
         return board_of(seen.view, season)
 
     def pinned(self, block: int, timestamp: int, branch: str, season: int) -> tuple[Seen, Board]:

@@ -45,7 +45,7 @@ OPEN = 2**31
 """Stands for "still staked" among last days."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Wallets:
     """n wallets: `facts` has shape [seasons, facts, n], `address` uint8[n, 20], the rest [n]."""
 

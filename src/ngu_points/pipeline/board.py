@@ -30,6 +30,7 @@ class Board:
     denominator: int
     totals: Ints  # over all seasons
     total_denominator: int
+    ascending: Ints  # the numerators once more, the least first
     ranked: int  # wallets with points
     order: I64
 
@@ -45,48 +46,46 @@ def board_of(view: View, season: int | None = None) -> Board:
     season = view.season if season is None else season
     if not view.rules.seasons:
         nothing = np.zeros(len(view.state.wallets), np.int64)
-        return Board(view, 0, nothing, 1, nothing, 1, 0, np.zeros(0, np.int64))
-    numerators, denominator = view.points(season)
-    totals, total_denominator = (
-        (numerators, denominator) if len(view.rules.seasons) == 1 else view.points()
-    )
-    ranked = int((numerators > 0).sum())
-    order = _best(view, numerators, min(BEST, ranked))
-    return Board(view, season, numerators, denominator, totals, total_denominator, ranked, order)
+        return Board(view, 0, nothing, 1, nothing, 1, nothing, 0, np.zeros(0, np.int64))
+    points = view.points(season)
+    totals = points if len(view.rules.seasons) == 1 else view.points()
+    return board_with(view, season, points, totals)
 
 
-def _best(view: View, numerators: Ints, count: int) -> I64:
-    """The first rows in order: only those at or above the last one's points are sorted."""
-    if not count:
-        return np.zeros(0, np.int64)
-    if count < len(numerators):
-        least = np.partition(numerators, len(numerators) - count)[len(numerators) - count]
-        rows = np.flatnonzero(numerators >= least)
-    else:
-        rows = np.arange(len(numerators))
-    sorted_ = facts.rank(numerators[rows], view.state.wallets.address[rows])
-    order: I64 = rows[sorted_][:count]
-    return order
+def board_with(
+    view: View, season: int, points: tuple[Ints, int], totals: tuple[Ints, int]
+) -> Board:
+    """The leaderboard where everybody's points in the season and in all are known."""
+    numerators, denominator = points
+    ascending = np.sort(numerators)
+    ranked = len(ascending) - int(np.searchsorted(ascending, 0, side="right"))
+    order = np.zeros(0, np.int64)
+    board = Board(view, season, numerators, denominator, *totals, ascending, ranked, order)
+    return reaching(board, BEST)
 
 
 def reaching(board: Board, end: int) -> Board:
     """The board with at least `end` rows in order (or all that there are)."""
     if min(end, board.ranked) <= len(board.order):
         return board
-    return replace(board, order=_best(board.view, board.numerators, board.ranked))
+    count = board.ranked if end > BEST else min(BEST, board.ranked)
+    rows = np.flatnonzero(board.numerators >= board.ascending[-count])
+    sorted_ = facts.rank(board.numerators[rows], board.view.state.wallets.address[rows])
+    return replace(board, order=rows[sorted_][:count])
 
 
 def rank_of(board: Board, row: int) -> int | None:
     """A wallet's rank, from 1; None without points."""
-    mine = int(board.numerators[row])
+    mine = board.numerators[row]
     if mine <= 0:
         return None
-    above = int((board.numerators > mine).sum())
+    low, high = (int(np.searchsorted(board.ascending, mine, side=s)) for s in ("left", "right"))
+    above = len(board.ascending) - high
+    if high - low == 1:
+        return 1 + above
     equal = np.flatnonzero(board.numerators == mine)
-    address = board.view.state.wallets.address
-    name = address[row].tobytes()
-    before = sum(address[other].tobytes() < name for other in equal.tolist())
-    return 1 + above + int(before)
+    names = board.view.state.wallets.address[equal].view("S20")[:, 0]  # compared byte by byte
+    return 1 + above + int(np.count_nonzero(names < names[equal == row]))
 
 
 def ranked(board: Board, offset: int, limit: int) -> list[dict[str, Any]]:

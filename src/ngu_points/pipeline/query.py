@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ngu_points.engine.hot import Hot
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.engine.runs import NOBODY, join
 from ngu_points.engine.state import Advanced, State, among
+from ngu_points.pipeline.holders import Holders
 from ngu_points.pipeline.process import explain
 
 EVENTS_MAX = 50_000
@@ -24,29 +26,46 @@ STEP_MAX = 400_000
 """Events of a step at most, where many runs make it larger than `EVENTS_MAX`."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class View:
     """A state looked at from a time at or after its last event, under some rates."""
 
     state: State
     rules: Rules
     timestamp: int
-    facts: Ints  # [seasons, facts, wallets], open runs included
     known: Mapping[bytes, int] | None = None  # the rows of wallets, perhaps of later ones too
+    holders: Holders | None = None  # which runs are whose; without it they are looked through
 
     @classmethod
-    def of(
-        cls,
-        state: State,
-        rules: Rules,
-        timestamp: int | None = None,
-        known: Mapping[bytes, int] | None = None,
-    ) -> View:
+    def of(cls, state: State, rules: Rules, timestamp: int | None = None) -> View:
         """`timestamp` defaults to that of the state's last covered block."""
-        at = state.timestamp if timestamp is None else timestamp
-        earns = ~among(state.wallets.address, rules.earns_nothing)
-        now = facts.at_time(state.wallets.facts, state.runs, rules, earns, at)
-        return cls(state, rules, at, now, known)
+        return cls(state, rules, state.timestamp if timestamp is None else timestamp)
+
+    @cached_property
+    def facts(self) -> Ints:
+        """Everybody's facts [seasons, facts, wallets], open runs included."""
+        wallets = self.state.wallets
+        earns = ~among(wallets.address, self.rules.earns_nothing)
+        return facts.at_time(wallets.facts, self.state.runs, self.rules, earns, self.timestamp)
+
+    def facts_of(self, row: int) -> Ints:
+        """One wallet's facts [seasons, facts], from its own runs alone."""
+        if "facts" in vars(self):
+            return self.facts[..., row]
+        wallets, runs = self.state.wallets, self.state.runs.take(self.runs_of(row))
+        runs = runs.take(runs.earner == row)
+        staker = np.where(runs.staker == row, 0, NOBODY)
+        alone = replace(runs, owner=np.zeros(len(runs), np.int64), staker=staker)
+        earns = np.array([wallets.address[row].tobytes() not in self.rules.earns_nothing])
+        some = wallets.facts[..., [row]]
+        return facts.at_time(some, alone, self.rules, earns, self.timestamp)[..., 0]
+
+    def runs_of(self, row: int) -> I64:
+        """Rows of the runs that a wallet owns or stakes, in id order."""
+        runs = self.state.runs
+        if self.holders is not None:
+            return self.holders.rows(runs, row)
+        return np.flatnonzero((runs.owner == row) | (runs.staker == row))
 
     @property
     def season(self) -> int:
@@ -182,7 +201,8 @@ def wallet_record(view: View, wallet: bytes, midnight: View | None = None) -> di
     if view.rules.seasons:
         names = facts.names(view.rules)
         record["season"] = view.rules.seasons[season].name
-        record["facts"] = {n: int(view.facts[season, f, row]) for f, n in enumerate(names)}
+        mine = view.facts_of(row)[season].tolist()
+        record["facts"] = {name: int(fact) for name, fact in zip(names, mine, strict=True)}
     return record
 
 
@@ -191,8 +211,10 @@ def points_of(view: View, wallet: bytes, season: int | None = None) -> Fraction:
     row = view.row(wallet)
     if row is None or not view.rules.seasons:
         return Fraction(0)
-    alone = replace(view, facts=view.facts[:, :, [row]])
-    numerators, denominator = alone.points(season)
+    seasons = range(len(view.rules.seasons)) if season is None else [season]
+    numerators, denominator = facts.points(
+        view.facts_of(row)[..., np.newaxis], view.rules, list(seasons)
+    )
     return Fraction(int(numerators[0]), denominator)
 
 
@@ -208,7 +230,7 @@ def runs_of_wallet(view: View, wallet: bytes) -> list[dict[str, Any]]:
             "staked": bool(runs.staker[i] != NOBODY),
             "since": int(runs.since[i]),
         }
-        for i in np.flatnonzero((runs.earner == row) | (runs.owner == row)).tolist()
+        for i in view.runs_of(row).tolist()
     ]
 
 

@@ -27,6 +27,7 @@ class Seen:
     final: bool
     branch: str  # another one once blocks that were read have been taken back or mended
     midnight: tuple[Ints, int] | None = None  # points of the season at 00:00 UTC, for dailyPoints
+    board: Board | None = None  # of the current season, where it is at hand
 
 
 @dataclass(frozen=True, slots=True)

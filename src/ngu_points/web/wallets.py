@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ngu_points.engine import facts
-from ngu_points.engine.events import Ints
 from ngu_points.engine.facts import shown
 from ngu_points.engine.rules import DAY
 from ngu_points.engine.runs import NOBODY
@@ -69,7 +68,7 @@ def _record(seen: Seen, row: int | None, season: int) -> dict[str, Any]:
                 "last_update_at": None, "facts": {}}  # fmt: skip
     view = seen.view
     mine = view.state.wallets.take([row])
-    stored: Any = view.facts[season, :, row] if view.rules.seasons else []
+    stored: Any = view.facts_of(row)[season] if view.rules.seasons else []
     return {
         "current_held": str(mine.held[0]),
         "current_staked": str(mine.staked[0]),
@@ -104,8 +103,7 @@ def _per_day(seen: Seen, row: int | None, season: int) -> Fraction:
     if view.state.wallets.address[row].tobytes() in rules.earns_nothing:
         return Fraction(0)
     rates = facts.coefficients(rules.seasons[season], rules)
-    runs = view.state.runs
-    runs = runs.take((runs.owner == row) | (runs.staker == row))
+    runs = view.state.runs.take(view.runs_of(row))
     runs = runs.take(runs.earner == row)
     weight = rules.weights.of(runs.first, runs.end)
     staked = runs.staker != NOBODY
@@ -125,8 +123,7 @@ def holdings(source: Source, asked: questions.HoldingsQuestion) -> answers.Holdi
     who = wallet_of(asked.wallet)
     seen = source.seen(moment_asked(asked.at), wallet=who, token=None)
     row, runs = seen.view.row(who), seen.view.state.runs
-    number = -2 if row is None else row
-    mine = np.flatnonzero((runs.owner == number) | (runs.staker == number))
+    mine = np.zeros(0, np.int64) if row is None else seen.view.runs_of(row)
     start = 0
     if asked.cursor is not None:
         after = int(parts_of(asked.cursor, str)[0]) if _is_id(asked.cursor) else 0
@@ -177,7 +174,7 @@ def wallet_feasts(source: Source, asked: questions.WalletFeastsQuestion) -> answ
     row = seen.view.row(who)
     given = 0
     if row is not None:
-        given = sum(int(season[facts.FEAST, row]) for season in seen.view.facts)
+        given = sum(int(season[facts.FEAST]) for season in seen.view.facts_of(row))
     more = len(shares) > asked.limit
     page = shares[: asked.limit]
     return answers.WalletFeasts(
@@ -214,9 +211,8 @@ def explanation(source: Source, asked: questions.ExplanationQuestion) -> answers
     view = seen.view
     season = season_of(asked.season, rules, view.season)
     row, board = view.row(who), source.board(seen, season)
-    stored: Ints = (
-        np.zeros(view.facts.shape[:2], np.int64) if row is None else view.facts[:, :, row]
-    )
+    nothing = facts.no_facts(rules, 1)[..., 0]
+    stored = nothing if row is None else view.facts_of(row)
     story = _story(source, seen, who)
     start = 0 if asked.cursor is None else int(parts_of(asked.cursor, int)[0])
     page = story.stretches.take(slice(start, start + asked.limit))
