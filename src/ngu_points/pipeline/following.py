@@ -17,8 +17,9 @@ import numpy as np
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import I64, U8, Ints, blobs
 from ngu_points.engine.hot import Hot
+from ngu_points.engine.moves import named
 from ngu_points.engine.rules import Rules
-from ngu_points.engine.runs import Runs, named
+from ngu_points.engine.runs import Runs
 from ngu_points.engine.splice import touched
 from ngu_points.engine.state import Wallets
 from ngu_points.pipeline.accrual import Lines, lines_of
@@ -48,7 +49,7 @@ class Touched:
             if self.events <= MANY:
                 self.first.append(events.first)
                 self.end.append(events.first + events.quantity)
-                self.address.append(named(events))
+                self.address.append(named(events)[0])
             yield covered
 
 
