@@ -18,7 +18,7 @@ This page is made from the OpenAPI document, which the server has at `/openapi.j
 change, run `.venv/bin/python tests/docs/api_page.py`.
 
 `ngu run` and `ngu demo` serve it at `http://127.0.0.1:8080` (`--port`, `web.port`), beside the
-dashboard. It only reads: GET and HEAD, no keys, no cookies.
+dashboard. It only reads: GET and HEAD without a body, no keys, no cookies.
 
 - **What an answer is valid to** stands in `valid`: block, hash, time, and whether that is final.
 - **Numbers** that can outgrow 53 bits are strings: token ids, numbers of tokens, facts, amounts.

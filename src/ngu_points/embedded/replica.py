@@ -255,7 +255,8 @@ class Replica:
         seen = self._seen
         if seen is None:
             raise nothing_yet()
-        if seen.branch != branch or block > seen.view.state.block:
+        newest = seen.view
+        if seen.branch != branch or block > newest.state.block or timestamp > newest.timestamp:
             raise UsageError("cursor: blocks were taken back since: begin at the first page again")
         if block != seen.view.state.block or timestamp != seen.view.timestamp:
             with self._reading() as history:

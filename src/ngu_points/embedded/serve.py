@@ -61,7 +61,7 @@ async def serve(config: Config, listener: socket.socket) -> None:
 
     following = threading.Thread(target=follow, args=(replica, say, stop), daemon=True)
     following.start()
-    ending = asyncio.create_task(_ending(server))
+    ending = asyncio.create_task(_ending(server, hub))
     try:
         await server.serve([listener])
     finally:
@@ -69,12 +69,14 @@ async def serve(config: Config, listener: socket.socket) -> None:
         ending.cancel()
 
 
-async def _ending(server: uvicorn.Server) -> None:
+async def _ending(server: uvicorn.Server, hub: Hub) -> None:
     """Ask the server to end once whoever started it is gone or wants it to."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     await reader.read()
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # whom it cuts off need not be told of
+    hub.end()
     server.should_exit = True
 
 

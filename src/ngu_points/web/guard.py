@@ -76,6 +76,9 @@ class Guard:
         if len(scope["path"]) > PATH or len(scope["query_string"]) > QUERY:
             return Problem(414, "too-long", "the address is too long",
                            hint=f"at most {PATH} characters of path, {QUERY} of query")  # fmt: skip
+        if any(_tells_of_body(name, value) for name, value in scope["headers"]):
+            hint = "leave it out, with Content-Length and Transfer-Encoding"
+            return Problem(400, "bad-request", "no request has a body here", hint=hint, close=True)
         client = scope["client"][0] if scope.get("client") else ""
         wait = self._wait(client, time.monotonic())
         if wait > 0:
@@ -97,3 +100,8 @@ class Guard:
         if len(self.allowances) > CLIENTS:
             self.allowances.popitem(last=False)
         return 0.0
+
+
+def _tells_of_body(name: bytes, value: bytes) -> bool:
+    """Whether a header announces a body: where one ends, two servers may see differently."""
+    return name == b"transfer-encoding" or (name == b"content-length" and value != b"0")

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ngu_points.engine.events import I64
 from ngu_points.pipeline.board import Board, ranked
@@ -43,6 +44,7 @@ class Hub:
         self.said: deque[Said] = deque(maxlen=KEPT)
         self.listeners = 0
         self.number = 0  # of the newest message
+        self.over = False
         self._changed = asyncio.Event()
 
     def say(self, message: Said) -> None:
@@ -51,6 +53,14 @@ class Hub:
             return
         self.said.append(message)
         self.number += 1
+        self._wake()
+
+    def end(self) -> None:
+        """Let all streams end: the server does."""
+        self.over = True
+        self._wake()
+
+    def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -83,25 +93,36 @@ def stream(hub: Hub, last_id: str | None) -> Response:
     """The stream of one listener."""
     if hub.listeners >= LISTENERS:
         raise busy("too many are listening already")
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_messages(hub, last_id), 200, headers, "text/event-stream")
+    return Listening(hub, last_id)
+
+
+class Listening(StreamingResponse):
+    """A stream that counts as a listener from before its first byte, so that none is too many."""
+
+    def __init__(self, hub: Hub, last_id: str | None) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(_messages(hub, last_id), 200, headers, "text/event-stream")
+        self.hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.hub.listeners += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.hub.listeners -= 1
 
 
 async def _messages(hub: Hub, last_id: str | None) -> AsyncIterator[bytes]:
-    hub.listeners += 1
-    try:
-        yield b"retry: 2000\n\n"
-        number = hub.place(last_id)
-        while True:
-            for message in hub.after(number):
-                yield message.text
-            number = hub.number
-            if not await hub.changes(HEARTBEAT):
-                block = hub.said[-1].id.partition("-")[0] if hub.said else ""
-                now = {"at": int(time.time()), "block": int(block) if block.isdigit() else None}
-                yield b"event: heartbeat\ndata: " + msgspec.json.encode(now) + b"\n\n"
-    finally:
-        hub.listeners -= 1
+    yield b"retry: 2000\n\n"
+    number = hub.place(last_id)
+    while not hub.over:
+        for message in hub.after(number):
+            yield message.text
+        number = hub.number
+        if not await hub.changes(HEARTBEAT):
+            block = hub.said[-1].id.partition("-")[0] if hub.said else ""
+            now = {"at": int(time.time()), "block": int(block) if block.isdigit() else None}
+            yield b"event: heartbeat\ndata: " + msgspec.json.encode(now) + b"\n\n"
 
 
 # What a message says ----------------------------------------------------------------------

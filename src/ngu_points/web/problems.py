@@ -38,12 +38,15 @@ class Problem(Exception):  # noqa: N818 -- the standard's word
         parameter: str | None = None,
         hint: str | None = None,
         retry: int | None = None,
+        close: bool = False,
     ) -> None:
         super().__init__(detail)
         title = HTTPStatus(status).phrase
         text = one_line(detail)[:LONGEST]
         self.details = ProblemDetails("about:blank", title, status, text, code, parameter, hint)
-        self.headers: Mapping[str, str] = {} if retry is None else {"retry-after": str(retry)}
+        told = {"retry-after": None if retry is None else str(retry),
+                "connection": "close" if close else None}  # fmt: skip
+        self.headers: Mapping[str, str] = {n: v for n, v in told.items() if v is not None}
 
     def response(self) -> Response:
         return Response(

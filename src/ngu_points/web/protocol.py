@@ -8,6 +8,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ngu_points.web.problems import Problem
+
 CONNECTIONS = 1_000
 HEADERS = 16_384  # bytes of a request line with headers
 WAIT = 10.0
@@ -33,6 +35,14 @@ class Patient(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._wait()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- ours says what to do
+        refused = Problem(400, "bad-request", "this is no request of HTTP/1.1", close=True)
+        answer = refused.response()
+        told = h11.Response(status_code=400, headers=answer.raw_headers, reason=b"Bad Request")
+        for event in (told, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._done()

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
+from msgspec.inspect import IntType
 
 from ngu_points.chain.address import address_of
 from ngu_points.engine.events import MAX_TOKEN, TYPES
@@ -173,6 +175,8 @@ def asked(kind: type[T], path: Mapping[str, str], query: Iterable[tuple[str, str
             raise wrong(name[:64], "there is no such parameter", f"allowed here: {names}")
         if name in given:
             raise wrong(name, "is given twice", "give it once")
+        if name in _integers(kind) and not is_number(value):  # msgspec takes 1e3 and -0, too
+            raise wrong(name, "it takes a whole number", "write it with the digits 0 to 9")
         if value.casefold() == "null" and name != "season":  # which msgspec takes for none
             raise wrong(name, "is no value", "leave it out")
         given[name] = value
@@ -183,6 +187,16 @@ def asked(kind: type[T], path: Mapping[str, str], query: Iterable[tuple[str, str
         name = place.rstrip("`")
         shape = SHAPES.get(name) if "matching regex" in text else None
         raise wrong(name or "query", f"it takes {shape}" if shape else text) from error
+
+
+@cache
+def _integers(kind: type[Question]) -> frozenset[str]:
+    """The parameters of a question that are integers."""
+    return frozenset(
+        field.encode_name
+        for field in msgspec.inspect.type_info(kind).fields  # type: ignore[attr-defined]
+        if any(isinstance(t, IntType) for t in getattr(field.type, "types", (field.type,)))
+    )
 
 
 # What the texts stand for ----------------------------------------------------------------
