@@ -6,6 +6,8 @@ A segment holds one block range whole. Files appear complete or not at all.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from ngu_points.engine.coverage import Covered
@@ -66,6 +68,19 @@ def identity_of(path: Path) -> Identity:
 def read_segment(path: Path) -> Covered:
     """A segment as it was written; StoreError if it is missing or a bit of it changed."""
     return decoded(_bytes(path), str(path), path.name)
+
+
+def read_segments(folder: Path, names: Iterable[str]) -> Iterator[Covered]:
+    """Segments one after the other: while one is used, the next is read and checked."""
+    with ThreadPoolExecutor(1, thread_name_prefix="archive") as reader:
+        ahead: Future[Covered] | None = None
+        for name in names:
+            following = reader.submit(read_segment, folder / name)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = following
+        if ahead is not None:
+            yield ahead.result()
 
 
 def _bytes(path: Path) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ngu_points.chain.decode import Decoded
-from ngu_points.embedded.archive import read_segment, segment_files, write_segment
+from ngu_points.embedded.archive import read_segment, read_segments, segment_files, write_segment
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import Events, blobs, concat
@@ -110,15 +110,14 @@ class History:
     def covered(self, after: int = -1) -> Iterator[Covered]:
         """Everything processed beyond a block, range by range, in order."""
         last_hash = b""
-        for segment in self.store.segments():
-            if segment.to_block > after:
-                covered = read_segment(self.folder / segment.name)
-                if last_hash and covered.parent_hash not in (last_hash, b"", bytes(32)):
-                    raise StoreError(f"{self.folder / segment.name} does not follow on the file "
-                                     "before it: bring the right one back, or `ngu replay` makes "
-                                     "it anew from the chain")  # fmt: skip
-                last_hash = covered.last_hash
-                yield beyond(covered, after)
+        names = [segment.name for segment in self.store.segments() if segment.to_block > after]
+        for name, covered in zip(names, read_segments(self.folder, names), strict=True):
+            if last_hash and covered.parent_hash not in (last_hash, b"", bytes(32)):
+                raise StoreError(f"{self.folder / name} does not follow on the file before it: "
+                                 "bring the right one back, or `ngu replay` makes it anew from "
+                                 "the chain")  # fmt: skip
+            last_hash = covered.last_hash
+            yield beyond(covered, after)
         yield from self._recent(max(after, self.store.archived()))
 
     def between(self, first: int, last: int) -> Decoded:

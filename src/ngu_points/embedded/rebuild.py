@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ngu_points.embedded.history import History
 from ngu_points.embedded.retractions import remember, settle
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
+from ngu_points.engine.fingerprint import fingerprint, shares_digest
 from ngu_points.engine.rules import Rules
 from ngu_points.engine.state import State, no_state
 from ngu_points.errors import StoreError
@@ -95,13 +97,11 @@ def rebuild(
     with kept(store, not dry):
         recovered = store.meta("position") is None and _recovered(store, history.folder, now)
         changed = store.meta("fold") != rules.fold_key()
-        before = None if changed or recovered else shown_fingerprint(store)
-        if before is not None:
-            remember(store, int(store.meta("start_block", 0)), "rebuild", now)
-        fold_all(store, history, rules, now, seen, None if before is None else store.stored())
-        after = store.fingerprint()
+        comparable = not (changed or recovered)
+        fold = _compared if dry else _replaced
+        before, after, counters = fold(store, history, rules, now, seen, comparable)
         report = {
-            "events": sum(v for k, v in store.meta("counters").items() if k.isdigit()),
+            "events": sum(v for k, v in counters.items() if k.isdigit()),
             "block": store.position().block,
             "before": before,
             "fingerprint": after,
@@ -112,6 +112,45 @@ def rebuild(
         }
     report["retracted"] = 0 if dry else settle(history, now)
     return report | {"seconds": round(time.monotonic() - began, 3)}
+
+
+Folds = tuple[str | None, str, dict[str, int]]
+"""Fingerprints before (None where there is none to compare with) and after; events by kind."""
+
+
+def _replaced(
+    store: Store, history: History, rules: Rules, now: int, seen: Seen, comparable: bool
+) -> Folds:
+    """Put a new fold in the place of the stored state; inside a commit."""
+    before = shown_fingerprint(store) if comparable else None
+    if before is not None:
+        remember(store, int(store.meta("start_block", 0)), "rebuild", now)
+    fold_all(store, history, rules, now, seen, None if before is None else store.stored())
+    return before, store.fingerprint(), store.meta("counters")
+
+
+def _compared(
+    store: Store, history: History, rules: Rules, _now: int, seen: Seen, comparable: bool
+) -> Folds:
+    """Fold everything anew in memory; what the rows say is read beside it, on a second core."""
+    position = store.position()
+    with ThreadPoolExecutor(1, thread_name_prefix="rows") as beside:
+        recorded = beside.submit(_recorded, store.path, rules, comparable)
+        again = fold_again(history, rules, position, seen)
+        _check_reached(again, history)
+    state = replace(again.folded.hot.state, block=position.block, timestamp=position.timestamp)
+    days = [(day, shares_digest(day, state.wallets.address)) for day in again.folded.days]
+    after = fingerprint(state, days, rules, store.chain_id)
+    return recorded.result(), after, again.counters
+
+
+def _recorded(path: Path, rules: Rules, comparable: bool) -> str | None:
+    """The fingerprint of what a database holds, over a connection of its own."""
+    if not comparable:
+        return None
+    with closing(Store.open(path, rules)) as reader, suppress(StoreError):
+        return reader.fingerprint_once()
+    return None
 
 
 class _Dry(Exception):  # noqa: N818 -- the way out of a transaction that is not to be kept
@@ -144,11 +183,7 @@ def fold_all(
     final = max(min(store.meta("final", -1), position.block), store.archived())
     target = end_below(store, history, final)
     again = fold_again(history, rules, target, seen)
-    if again.reached < store.archived():
-        raise StoreError(
-            f"{history.folder} reaches block {again.reached} of {store.archived()}: the archive is "
-            "incomplete; `ngu sync` into a new --db reads the chain again"
-        )
+    _check_reached(again, history)
     store.replace_state(again.folded, again.counters, target, rows)
     store.queue.reopen(target.block)
     while process(store, rules, now):
@@ -158,6 +193,15 @@ def fold_all(
         raise StoreError(
             f"{store.path} has not all events up to block {position.block}: run "
             f"`ngu rewind {store.position().block}`, then `ngu sync`"
+        )
+
+
+def _check_reached(again: Again, history: History) -> None:
+    archived = history.store.archived()
+    if again.reached < archived:
+        raise StoreError(
+            f"{history.folder} reaches block {again.reached} of {archived}: the archive is "
+            "incomplete; `ngu sync` into a new --db reads the chain again"
         )
 
 

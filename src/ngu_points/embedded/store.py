@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ngu_points.embedded import strays, tables
-from ngu_points.embedded.archive import read_segment
+from ngu_points.embedded.archive import read_segments
 from ngu_points.embedded.database import (
     BUSY_TIMEOUT,
     archive_of,
@@ -160,20 +160,23 @@ class Store:
     @property
     def hot(self) -> Hot:
         if self._hot is None:
-            with naming_damage(self.path):
-                at = self._meta.get("rows", self._meta.get("position", {}))
-                state = tables.load_state(self.db, self.rules, at)
-                invariants.check(state, self.rules)
+            state = self._load_rows()
             self._hot = Hot(state, self.rules)
             if "rows" in self._meta:
                 self._rows = state
                 refold(self.rules, self._archived_beyond(state.block), self._hot)
         return self._hot
 
+    def _load_rows(self) -> State:
+        with naming_damage(self.path):
+            at = self._meta.get("rows", self._meta.get("position", {}))
+            state = tables.load_state(self.db, self.rules, at)
+            invariants.check(state, self.rules)
+        return state
+
     def _archived_beyond(self, block: int) -> Iterator[Covered]:
-        for segment in self.segments():
-            if segment.to_block > block:
-                yield read_segment(self.archive / segment.name)
+        names = [segment.name for segment in self.segments() if segment.to_block > block]
+        return read_segments(self.archive, names)
 
     # Events -------------------------------------------------------------------------------
 
@@ -302,6 +305,11 @@ class Store:
 
     def fingerprint(self) -> str:
         return fingerprint(self.state(), self.feasts.days(), self.rules, self.chain_id)
+
+    def fingerprint_once(self) -> str:
+        """The same for a store that is asked nothing else: what it takes is not kept."""
+        state = self.state() if "rows" in self._meta else self._load_rows()
+        return fingerprint(state, self.feasts.days(), self.rules, self.chain_id)
 
     def freeze(self) -> list[str]:
         """Freeze the rates of the seasons that are over for good; their names."""
