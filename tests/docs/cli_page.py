@@ -38,7 +38,8 @@ them).
 
 ```sh
 echo 'eval "$(_NGU_COMPLETE=bash_source ngu)"' >> ~/.bashrc
-echo 'eval "$(_NGU_COMPLETE=zsh_source ngu)"' >> ~/.zshrc
+echo 'autoload -Uz compinit && compinit; eval "$(_NGU_COMPLETE=zsh_source ngu)"' >> ~/.zshrc
+mkdir -p ~/.config/fish/completions
 _NGU_COMPLETE=fish_source ngu > ~/.config/fish/completions/ngu.fish
 ```
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cli_page import render
-from pages import page
+from pages import blocks, page
 
 from cli.program import KEPT
 from ngu_points.cli import cli
@@ -44,6 +46,31 @@ def test_the_shells_get_a_script(shell: str) -> None:
     done = subprocess.run([sys.executable, "-m", "ngu_points"], env=KEPT | told,
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert "_NGU_COMPLETE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("shell", "question"),
+    [
+        ("bash", "source ~/.bashrc; COMP_WORDS=(ngu lead) COMP_CWORD=1; _ngu_completion ngu lead"
+                 '; echo "${COMPREPLY[@]}"'),
+        ("zsh", "source ~/.zshrc; export COMP_WORDS='ngu lead' COMP_CWORD=1;"
+                " echo $_comps[ngu]; _NGU_COMPLETE=zsh_complete ngu"),
+        ("fish", "complete -C 'ngu lead'"),
+    ],
+)  # fmt: skip
+def test_the_pages_lines_work_in_the_shell(shell: str, question: str, tmp_path: Path) -> None:
+    """Typed as they stand, in a new home; then the shell itself completes a command."""
+    if not shutil.which(shell):
+        pytest.skip(f"there is no {shell} here")
+    lines = next(block for block in blocks(page("docs/cli.md"), "sh") if "_NGU_COMPLETE" in block)
+    path = f"{Path(sys.executable).parent}:{KEPT['PATH']}"
+    env = {**KEPT, "HOME": str(tmp_path), "PATH": path, "XDG_CONFIG_HOME": f"{tmp_path}/.config"}
+    subprocess.run(["sh", "-ec", lines], env=env, check=True, timeout=60)
+    words = [shell, "--no-rcs"] if shell == "zsh" else [shell]
+    done = subprocess.run([*words, "-c", question], env=env, capture_output=True, text=True,
+                          check=False, timeout=60)  # fmt: skip
+    assert "leaderboard" in done.stdout, done.stderr
+    assert "not found" not in done.stderr
 
 
 def test_commands_options_and_choices_are_completed() -> None:

@@ -20,8 +20,9 @@ from ngu_points.embedded.exports import FORMATS
 @click.option("-o", "--output", metavar="FOLDER", help="Default: ngu-snapshot-BLOCK.")
 @shared
 def snapshot(given: Given, form: str, output: str | None) -> int:
-    """Write one consistent bundle: tables, rules, position, fingerprint, a manifest with hashes.
+    """Write all there is at one block into a folder.
 
+    Tables, rules, position, fingerprint, and a manifest with hashes.
     Everything in it is of one block, whatever is written meanwhile. Tokens are ranges. To check a
     bundle: the hashes in manifest.json, then `ngu fingerprint --at BLOCK` anywhere else.
     """

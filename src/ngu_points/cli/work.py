@@ -260,7 +260,7 @@ async def _demo(
     click.echo(f"{summary['chain']}: {summary['transactions']:,} transactions, "
                f"{summary['events']:,} events ({counts})")  # fmt: skip
     click.echo(f"block {summary['block']:,}: {summary['tokens']:,} tokens, {summary['staked']:,} "
-               f"staked, {summary['feasts']} feasts held")  # fmt: skip
+               f"staked, feasts held: {summary['feasts']}")  # fmt: skip
     for row in summary["leaderboard"]:
         click.echo(f"  {row['rank']:>2}  {row['wallet']}  {row['points']:>20}")
     click.echo(f"owner and staker of all {summary['tokensEqualToContract']:,} tokens equal the "

@@ -135,7 +135,7 @@ async def _view(app: App, local: Local, console: Console, quiet: bool) -> None:
             now = await app.on_worker(_frame, app, local)
             console.print(
                 f"block {now.block}/{now.head}  {now.events:,} events  "
-                f"{now.tokens:,} tokens, {now.share:.0%} staked  {now.days} feasts held"
+                f"{now.tokens:,} tokens, {now.share:.0%} staked  feasts held: {now.days}"
             )
     with Live(console=console, refresh_per_second=8, transient=True) as live:
         while True:

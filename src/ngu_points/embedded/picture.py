@@ -101,7 +101,8 @@ def picture(frame: Frame, rate: float | None = None) -> RenderableType:
     pace = "" if rate is None else f", {rate:,.1f}/s"
     events = _grid([*counts, ("all", f"{frame.events:,}{pace}")])
     panels = [Panel(chain, title=frame.title, width=50), Panel(events, title="events", width=29)]
-    feast = f"today's feast  {frame.pool / MICRO:,.2f} points  ·  {frame.days} feasts held"
+    feasts = "feast" if frame.days == 1 else "feasts"
+    feast = f"today's feast  {frame.pool / MICRO:,.2f} points  ·  {frame.days} {feasts} held"
     board = Panel(_board(frame.leaders), title=feast, width=WIDTH)
     doubts = [Text(alarm, style="bold red") for alarm in frame.alarms]
     return Group(Columns(panels, padding=(0, 1, 0, 0)), board, *doubts, "Ctrl-C ends it")

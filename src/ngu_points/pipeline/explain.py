@@ -194,14 +194,16 @@ def _term(rules: Rules, season: int, fact: int, name: str, amount: int, rate: Fr
             how, words = "held", f"{_points(chosen.held)} a token-day"
         else:
             how, words = _tier(rules, season, fact - facts.STAKED)
-        text = f"{_plain(days)} token-days {how} × {words}"
+        unit = "token-day" if days == 1 else "token-days"
+        text = f"{_plain(days)} {unit} {how} × {words}"
         return Term(name, text, amount, "weighted token-seconds", rate, words)
     if fact == facts.FEAST:
         words = "1 point for 1,000,000 micro-points"
         text = f"{_plain(Fraction(amount, MICRO))} points from feasts"
         return Term(name, text, amount, "micro-points", rate, words)
     words = f"{_points(rate)} a token"
-    return Term(name, f"{amount:,} tokens {name} × {words}", amount, "tokens", rate, words)
+    unit = "token" if amount == 1 else "tokens"
+    return Term(name, f"{amount:,} {unit} {name} × {words}", amount, "tokens", rate, words)
 
 
 def _tier(rules: Rules, season: int, tier: int) -> tuple[str, str]:
