@@ -70,7 +70,7 @@ class Hot:
         known = len(self.numbers)
         self.numbers.add(fresh)
         new, count = no_wallets(self.rules, fresh), len(self.numbers)
-        self._write(new, np.arange(known, count), count)
+        self._write(new, slice(known, count), count)
         self.state = replace(self.state, wallets=self._wallets(count))
 
     def advance(self, moves: Moves, block: int, timestamp: int) -> Advanced:
@@ -148,14 +148,14 @@ class Hot:
         )
         return numbers
 
-    def _write(self, wallets: Wallets, numbers: I64, count: int) -> None:
+    def _write(self, wallets: Wallets, numbers: I64 | slice, count: int) -> None:
         """Write some wallets, of which there are `count` then."""
         standing = Standing.of(wallets.address, self.rules)
         for part in (wallets, standing):
             for f in fields(part):
                 self._write_column(f.name, getattr(part, f.name), numbers, count)
 
-    def _write_column(self, name: str, new: Any, numbers: I64, count: int) -> None:
+    def _write_column(self, name: str, new: Any, numbers: I64 | slice, count: int) -> None:
         axis = 0 if name == "address" else -1
         column = self._room[name]
         if count > column.shape[axis]:

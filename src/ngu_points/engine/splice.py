@@ -7,14 +7,14 @@ from dataclasses import fields, replace
 import numpy as np
 
 from ngu_points.engine.events import I64, Ints
-from ngu_points.engine.runs import Runs, ranged
+from ngu_points.engine.runs import Runs, ascending, ranged
 
 
 def touched(runs: Runs, first: Ints, end: Ints, *, adjoining: bool = True) -> I64:
     """Rows of the runs that overlap (or adjoin) any of the ranges [first, end), in id order."""
     if not len(runs) or not len(first):
         return np.zeros(0, np.int64)
-    order = np.argsort(first)
+    order = ascending(first)
     first, reach = first[order], np.maximum.accumulate(end[order])
     starts = np.ones(len(first), np.bool_)
     starts[1:] = first[1:] > reach[:-1]
@@ -32,7 +32,8 @@ def splice(runs: Runs, rows: I64, new: Runs) -> Runs:
     keep = np.ones(len(runs), np.bool_)
     keep[rows] = False
     before = np.searchsorted(runs.first, new.first)
-    at = before - np.searchsorted(rows, before) + np.arange(len(new))
+    stay = np.append(0, np.cumsum(keep))  # how many of the runs before each do
+    at = stay[before] + np.arange(len(new))
     old = np.ones(len(runs) - len(rows) + len(new), np.bool_)
     old[at] = False
     source = np.zeros(len(old), np.int64)  # the row that each row was before
