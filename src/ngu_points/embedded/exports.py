@@ -262,17 +262,16 @@ def _write_text(
         file.write("[")
     for count, row in enumerate(rows, 1):
         file.write("\n" if first and count == 1 else ",\n")
-        json.dump(dict(zip(header, _plain(header, row), strict=True)), file)
+        named = zip(header, row, strict=True)
+        file.write(json.dumps({name: _plain(name, value) for name, value in named}))
     if last:
         file.write("\n]\n")
     return count
 
 
-def _plain(header: tuple[str, ...], row: Row) -> list[Any]:
-    """A row of which a column is a number always or never, however large its values are."""
-    return [
-        v if v is None or name in NUMBERS else str(v) for name, v in zip(header, row, strict=True)
-    ]
+def _plain(name: str, value: Any) -> Any:
+    """A value of a column that is a number always or never, however large its values are."""
+    return value if value is None or name in NUMBERS else str(value)
 
 
 def _write_parquet(path: Path | IO[bytes], header: tuple[str, ...], rows: Iterator[Row]) -> int:
@@ -282,7 +281,10 @@ def _write_parquet(path: Path | IO[bytes], header: tuple[str, ...], rows: Iterat
     with _parquet_file(path, schema, pa.parquet) as file:
         while chunk := list(islice(rows, CHUNK)):
             count += len(chunk)
-            columns = list(zip(*(_plain(header, row) for row in chunk), strict=True))
+            columns = [
+                [_plain(name, value) for value in column]
+                for name, column in zip(header, zip(*chunk, strict=True), strict=True)
+            ]
             file.write_table(pa.table(columns, schema=schema))
     return count
 
