@@ -21,8 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -35,7 +34,6 @@ from bench.workloads import CONTRACT, FIRST_BLOCK, Workload, workload
 from ngu_points.config import Config, rules_of
 from ngu_points.embedded.replica import Replica
 from ngu_points.errors import NguError
-from ngu_points.pipeline.board import board_of
 from ngu_points.pipeline.query import View
 from ngu_points.web.questions import asked
 from ngu_points.web.routes import ROUTES, Route
@@ -153,23 +151,18 @@ def alone(db: Path, times: int = 200) -> dict[str, list[float]]:
     began = time.process_time()
     replica.refresh()
     taken = {"load the state": [time.process_time() - began]}
-    view = _newest(replica)
-    state = view.state
+    state = _newest(replica).state
     print(f"{len(state.wallets):,} wallets, {len(state.runs):,} runs of tokens")
     wallets = [a.tobytes().hex() for a in state.wallets.address]
     rng = random.Random(1)
-    following: list[tuple[str, Callable[[], Any]]] = [
-        ("view after a block", lambda: board_of(View.of(state, view.rules))),
-        *((route.path, partial(_answer, replica, route, wallets, rng)) for route in ROUTES),
-    ]
-    for name, work in following:
+    for route in ROUTES:
         end = time.monotonic() + LONGEST
         for number in range(times):
             if number >= 5 and time.monotonic() > end:
                 break
             began = time.process_time()
-            work()
-            taken.setdefault(name, []).append(time.process_time() - began)
+            _answer(replica, route, wallets, rng)
+            taken.setdefault(route.path, []).append(time.process_time() - began)
     return taken
 
 

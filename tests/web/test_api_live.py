@@ -164,7 +164,7 @@ def test_who_comes_back_is_told_what_was_missed(api: Api) -> None:
         api.caught_up()
         blocks.append(api.node.head.number)
     with Listener(api, last) as listener:
-        assert listener.next()["valid"]["block"] == blocks[0]
+        assert listener.at(blocks[0])["valid"]["block"] == blocks[0]
         assert listener.at(blocks[1])["valid"]["block"] == blocks[1]
     with Listener(api, "9-nobody") as listener:
         assert listener.next()["valid"]["block"] == blocks[1]

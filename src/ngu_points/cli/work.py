@@ -174,7 +174,7 @@ def run(given: Given, port: int | None, no_web: bool) -> int:
 
 async def _run(given: Given, listener: socket.socket | None) -> int:
     stop = asyncio.Event()
-    async with opened(given.config) as app, beside(given.config, listener):
+    async with opened(given.config) as app, beside(app, listener):
         with stopping(stop):
             _greet(None if listener is None else url_of(listener))
             await follow(app, stop)

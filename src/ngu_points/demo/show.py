@@ -76,7 +76,7 @@ async def show(
             )
             if listener is not None and not quiet:
                 console.print(f"dashboard: {url_of(listener)}")
-            async with opened(config) as app, beside(config, listener):
+            async with opened(config) as app, beside(app, listener):
                 return await _watched(app, local, stop, console, quiet)
 
 

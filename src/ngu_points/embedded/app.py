@@ -71,6 +71,7 @@ class App:
         self.bulk = Bulk(store, history)
         self.progress = Progress()
         self.now: Callable[[], float] = time.time
+        self.committed: Callable[[], None] = lambda: None  # tells whoever shows the state
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._flushing: asyncio.Future[None] | None = None
         self._since_snapshot = 0
@@ -162,6 +163,7 @@ class App:
             except BaseException:
                 self.buffer.take()  # nothing may overtake what was not written: it is read again
                 raise
+            self.committed()
 
     # On the worker thread -----------------------------------------------------------------
 

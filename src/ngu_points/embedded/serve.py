@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -24,8 +25,10 @@ from ngu_points.web.live import Before, Hub, Said, message
 from ngu_points.web.protocol import CONNECTIONS, HEADERS, Patient
 
 log = logging.getLogger("ngu")
-LOOK = 0.05  # seconds between two looks whether the database has changed
-LEAST, SHARE = 0.2, 4  # seconds between two refreshes, and how many times longer than one takes
+LOOK = 0.25  # seconds between two looks whether the database has changed, where nobody says so
+SHARE, CREDIT = 9, 0.25
+"""How many times longer than it takes a refresh rests, and seconds of rest that may wait: at the
+head nobody rests between the few blocks, through a long history following takes a tenth."""
 SLOWEST, AT_LEAST = 30.0, 5.0
 """Seconds between two refreshes at most where they take long, and where nothing changes."""
 
@@ -54,38 +57,46 @@ async def serve(config: Config, listener: socket.socket) -> None:
     )
     server.capture_signals = _nothing  # type: ignore[method-assign, assignment]
     loop = asyncio.get_running_loop()
-    stop = threading.Event()
+    stop, news = threading.Event(), threading.Event()
 
     def say(said: Said) -> None:
         loop.call_soon_threadsafe(hub.say, said)
 
-    following = threading.Thread(target=follow, args=(replica, say, stop), daemon=True)
+    following = threading.Thread(target=follow, args=(replica, say, stop, news), daemon=True)
     following.start()
-    ending = asyncio.create_task(_ending(server, hub))
+    listening = asyncio.create_task(_listening(server, hub, news))
     try:
         await server.serve([listener])
     finally:
         stop.set()
-        ending.cancel()
+        news.set()
+        listening.cancel()
 
 
-async def _ending(server: uvicorn.Server, hub: Hub) -> None:
-    """Ask the server to end once whoever started it is gone or wants it to."""
+async def _listening(server: uvicorn.Server, hub: Hub, news: threading.Event) -> None:
+    """Whoever started the server says when there is news; it ends once they are gone."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read()
+    while await reader.read(1_024):
+        news.set()
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # whom it cuts off need not be told of
     hub.end()
     server.should_exit = True
 
 
-def follow(replica: Replica, say: Callable[[Said], None], stop: threading.Event) -> None:
-    """Take over what changes until told to stop, leaving most of the time to the pipeline."""
-    watch, before, tries = Watch(replica.path), Before(), 0
+def follow(
+    replica: Replica, say: Callable[[Said], None], stop: threading.Event, news: threading.Event
+) -> None:
+    """Take over what changes until told to stop, leaving most of the time to the pipeline.
+
+    `news` is set where somebody knows of a change; whatever else writes is found by looking.
+    """
+    watch, before, tries, rest = Watch(replica.path), Before(), 0, Rest()
     while not stop.is_set():
         if not watch.changed():
-            stop.wait(LOOK)
+            news.wait(LOOK)
+            news.clear()
             continue
         began = time.monotonic()
         try:
@@ -104,8 +115,21 @@ def follow(replica: Replica, say: Callable[[Said], None], stop: threading.Event)
             log.error("not followed", extra={"fields": {"why": f"{type(error).__name__}: {error}"}})
             log.debug("not followed", exc_info=error)
             stop.wait(AT_LEAST)
-        taken = time.monotonic() - began
-        stop.wait(min(max(LEAST, SHARE * taken), SLOWEST))
+        stop.wait(rest.after(began, time.monotonic()))
+
+
+@dataclass(slots=True)
+class Rest:
+    """What refreshes owe the pipeline."""
+
+    owed: float = 0.0  # seconds
+    since: float = 0.0
+
+    def after(self, began: float, ended: float) -> float:
+        """How long to rest now, behind a refresh."""
+        left = max(self.owed - (began - self.since), 0.0)
+        self.owed, self.since = left + SHARE * (ended - began), ended
+        return min(max(self.owed - CREDIT, 0.0), SLOWEST)
 
 
 class Watch:

@@ -1,7 +1,8 @@
 """The web server beside a pipeline: a process of its own, which only reads.
 
 `beside` starts it for `ngu run` and `ngu demo`. It gets its settings and a listening socket from
-there, has less priority than the pipeline, and ends when its standard input does.
+there, has less priority than the pipeline, hears of each commit, and ends when its standard input
+does.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ngu_points.config import Config, WebSettings
 from ngu_points.errors import UsageError
 from ngu_points.logs import configure_logging
+
+if TYPE_CHECKING:
+    from ngu_points.embedded.app import App
 
 log = logging.getLogger("ngu")
 BACKLOG = 256
@@ -64,12 +70,12 @@ def url_of(listener: socket.socket) -> str:
 
 
 @asynccontextmanager
-async def beside(config: Config, listener: socket.socket | None) -> AsyncIterator[None]:
-    """Serve while the block runs; nothing without a listener."""
+async def beside(app: App, listener: socket.socket | None) -> AsyncIterator[None]:
+    """Serve what an app writes while the block runs; nothing without a listener."""
     if listener is None:
         yield
         return
-    keeping = asyncio.create_task(_kept_running(config, listener))
+    keeping = asyncio.create_task(_kept_running(app, listener))
     try:
         yield
     finally:
@@ -79,7 +85,7 @@ async def beside(config: Config, listener: socket.socket | None) -> AsyncIterato
         listener.close()
 
 
-async def _kept_running(config: Config, listener: socket.socket) -> None:
+async def _kept_running(app: App, listener: socket.socket) -> None:
     """Start the server, and again if it ends: the pipeline does not depend on it."""
     while True:
         handle = listener.fileno()
@@ -89,12 +95,19 @@ async def _kept_running(config: Config, listener: socket.socket) -> None:
         )  # fmt: skip
         assert process.stdin is not None
         try:
-            process.stdin.write(msgspec.json.encode(Orders(config, handle)) + b"\n")
+            process.stdin.write(msgspec.json.encode(Orders(app.config, handle)) + b"\n")
+            app.committed = partial(_tell, process.stdin)
             code = await process.wait()
         finally:
             await _ended(process)
         log.error("the web server ended, starting it again", extra={"fields": {"code": code}})
         await asyncio.sleep(RESTARTS)
+
+
+def _tell(server: asyncio.StreamWriter) -> None:
+    """Say that there is news, unless the server has yet to hear the last."""
+    if not server.transport.get_write_buffer_size() and not server.is_closing():
+        server.write(b"\n")
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
