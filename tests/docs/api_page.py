@@ -39,6 +39,24 @@ dashboard. It only reads: GET and HEAD without a body, no keys, no cookies.
 - **Limits**: a client gets `web.requests_per_second` (50; four seconds' worth at once), then 429
   with Retry-After. Pages of other origins are let in by `web.cors` only.
 
+## In five minutes
+
+Somebody's points on a page, always up to date (on another origin's page, `web.cors` has to name it,
+and the addresses need the server's in front):
+
+```html
+<p id="points">…</p>
+<script type="module">
+  const wallet = "0x90f79bf6eb2c4f870365e785982e1f101e93b906";
+  const show = async () => {
+    const { points, rank, valid } = await (await fetch(`/api/wallets/${wallet}`)).json();
+    const text = `${points} points, rank ${rank}, at block ${valid.block}`;
+    document.querySelector("#points").textContent = text;
+  };
+  new EventSource("/api/live").addEventListener("position", show);
+</script>
+```
+
 ## Live events
 
 `GET /api/live` is a stream of server-sent events. `position` comes at once and then for each new

@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cli.truth import shown
-from docs.pages import ROOT
+from docs.pages import ROOT, blocks
+from docs.pages import page as text_of
 from web.browsing import Site, site
 from web.chromium import FLAGS, chromium
 
@@ -254,6 +255,22 @@ EXACT = """async () => {
     addsUp(["1/3", "1/6", "1/2"], "1/1"), addsUp(["1/3", "1/3"], "666666666666/1000000000000"),
   ];
 }"""
+
+
+def test_the_pages_example_of_the_api_works(tab: Tab, running: Site) -> None:
+    """What docs/api.md shows of a front end: points, rank and block, and again with a new block."""
+    (example,) = blocks(text_of("docs/api.md"), "html")
+    wallet = next(iter(expected(running, running.height)))
+    page = re.sub("0x[0-9a-f]{40}", wallet, example)
+    given = "<!doctype html><meta charset=utf-8>" + page
+    tab.page.route("**/mine", lambda route: route.fulfill(body=given, content_type="text/html"))
+    tab.page.goto(f"{running.url}/mine")
+    for blocks_more in (0, 1):
+        block = running.grow(blocks_more)
+        order = expected(running, block)
+        place = list(order).index(wallet) + 1
+        shows = f"{order[wallet]} points, rank {place}, at block {block}"
+        expect(tab.page.locator("#points")).to_have_text(shows)
 
 
 def test_numbers_are_exact_in_the_browser(tab: Tab, running: Site) -> None:

@@ -28,14 +28,23 @@ T = TypeVar("T", bound="Question")
 LATEST = 2**53 - 1
 WalletName = Annotated[str, Meta(pattern="^0x[0-9a-fA-F]{40}$", examples=["0x" + "a1" * 20])]
 TokenName = Annotated[str, Meta(pattern="^([0-9]{1,78}|0x[0-9a-fA-F]{1,64})$", examples=["45"])]
-At = Annotated[
-    str,
-    Meta(
+
+
+def _moment(takes: str, without: str) -> Meta:
+    """A moment as `moment_of` takes it; what it takes in words, and what holds without."""
+    return Meta(
         max_length=40,
         pattern="^([0-9]{1,15}|@[0-9]{1,12}|[0-9]{4}-[0-9]{2}-[0-9]{2}.*)$",
-        description="A block (12345), a unix time (@1700000000) or ISO 8601; left out: now.",
-    ),
-]
+        description=f"{takes}; left out: {without}.",
+    )
+
+
+_ANY = "A block (12345), a unix time (@1700000000) or ISO 8601"
+_TIME = "A unix time (@1700000000) or ISO 8601"
+At = Annotated[str, _moment(_ANY, "now")]
+SinceFirst = Annotated[str, _moment(_ANY, "the wallet's first event")]
+SinceEver = Annotated[str, _moment(_TIME, "the newest `limit` windows")]
+UntilNow = Annotated[str, _moment(_TIME, "now")]
 Cursor = Annotated[str, Meta(min_length=1, max_length=200, description="From `next`.")]
 SeasonName = Annotated[str, Meta(max_length=64, description="Left out: the current season.")]
 Block = Annotated[int, Meta(ge=0, le=LATEST)]
@@ -75,7 +84,9 @@ class LeaderboardQuestion(Question, frozen=True):
     cursor: Cursor | None = None
     season: SeasonName | None = None
     at: At | None = None
-    around: WalletName | None = None
+    around: (
+        Annotated[WalletName, Meta(description="A wallet: it and those near it in rank.")] | None
+    ) = None
 
 
 class WalletQuestion(Question, frozen=True):
@@ -108,8 +119,8 @@ class ExplanationQuestion(Question, frozen=True):
 class PointsHistoryQuestion(Question, frozen=True):
     wallet: WalletName
     season: SeasonName | None = None
-    points: Annotated[int, Meta(ge=2, le=500)] = 100
-    since: At | None = msgspec.field(name="from", default=None)
+    points: Annotated[int, Meta(ge=2, le=500, description="How many times.")] = 100
+    since: SinceFirst | None = msgspec.field(name="from", default=None)
     until: At | None = msgspec.field(name="to", default=None)
 
 
@@ -153,8 +164,8 @@ class FeastQuestion(Question, frozen=True):
 
 class SeriesQuestion(Question, frozen=True):
     window: Literal["live", "5m", "hour", "day"] = "5m"
-    since: At | None = msgspec.field(name="from", default=None)
-    until: At | None = msgspec.field(name="to", default=None)
+    since: SinceEver | None = msgspec.field(name="from", default=None)
+    until: UntilNow | None = msgspec.field(name="to", default=None)
     limit: Annotated[int, Meta(ge=1, le=1000)] = 288
 
 
@@ -162,7 +173,7 @@ class ExportQuestion(Question, frozen=True):
     table: Literal["tokens", "points", "events", "feast"]
     format: Literal["csv", "json", "parquet"] = "csv"
     at: At | None = None
-    ranges: bool = False
+    ranges: Annotated[bool, Meta(description="Tokens as ranges, not one by one.")] = False
 
 
 def asked(kind: type[T], path: Mapping[str, str], query: Iterable[tuple[str, str]]) -> T:
