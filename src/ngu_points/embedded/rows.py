@@ -13,16 +13,16 @@ from ngu_points.engine.events import (
     I64,
     NARROW,
     TYPES,
+    U8,
     ZERO_ADDRESS,
     Events,
     Ints,
     Kind,
-    blobs,
     empty,
     ids,
     ids_column,
 )
-from ngu_points.engine.fingerprint import words
+from ngu_points.engine.fingerprint import names, words
 from ngu_points.engine.numbers import UNKNOWN, Numbers
 from ngu_points.engine.runs import NOBODY, Runs
 from ngu_points.engine.state import Wallets
@@ -40,20 +40,20 @@ STAKING_COLUMNS = (
 def batch_rows(events: Events, chain_id: int, stamp: tuple[int, int | None, int]) -> Iterator[Any]:
     """Rows of `BATCH_COLUMNS`; `stamp` is (processed, processedAt, ttl)."""
     n = len(events)
-    sender: list[bytes | None] = list(blobs(events.sender))
+    sender: list[bytearray | None] = list(_cells(events.sender))
     for row in np.flatnonzero(events.kind == Kind.MINT).tolist():
         sender[row] = None
     return zip(
         ids(events),
         [TYPES[k] for k in events.kind.tolist()],
-        blobs(words(events.first)),
+        _cells(words(events.first)),
         _ints(events.quantity),
         sender,
-        blobs(events.recipient),
+        _cells(events.recipient),
         *_common(events),
         *([part] * n for part in (*stamp, chain_id)),
-        blobs(events.contract),
-        blobs(events.block_hash),
+        _cells(events.contract),
+        _cells(events.block_hash),
         strict=True,
     )
 
@@ -66,12 +66,12 @@ def staking_rows(
     return zip(
         ids(events),
         [TYPES[k] for k in events.kind.tolist()],
-        blobs(words(events.first)),
-        blobs(events.sender),
+        _cells(words(events.first)),
+        _cells(events.sender),
         *_common(events),
         *([part] * n for part in (*stamp, chain_id)),
-        blobs(events.contract),
-        blobs(events.block_hash),
+        _cells(events.contract),
+        _cells(events.block_hash),
         strict=True,
     )
 
@@ -80,10 +80,17 @@ def _common(events: Events) -> tuple[list[Any], ...]:
     return (
         events.timestamp.tolist(),
         events.block.tolist(),
-        blobs(events.tx_hash),
+        _cells(events.tx_hash),
         events.tx_index.tolist(),
         events.log_index.tolist(),
     )
+
+
+def _cells(rows: U8) -> list[bytearray]:
+    """uint8[n, k] as n values to bind: bytes would each be asked for an adapter first, which costs
+    more than all the rest of binding; a bytearray is taken as it is."""
+    width, data = rows.shape[1], bytearray(rows.tobytes())
+    return [data[i : i + width] for i in range(0, len(data), width)]
 
 
 def _ints(column: Ints) -> list[Any]:
@@ -131,28 +138,44 @@ def _bytes(values: Sequence[bytes], width: int) -> Any:
 
 
 RUN_COLUMNS = "first, last, owner, staker, ownedSince, since"
+_RUN = np.dtype(
+    [
+        ("first", "u1", 32),
+        ("last", "u1", 32),
+        ("owner", "u1", 20),  # zeros for nobody
+        ("staker", "u1", 20),
+        ("ownedSince", "S20"),  # decimal digits
+        ("since", "S20"),
+    ]
+)
 
 
-def run_rows(runs: Runs, address: Any) -> Iterator[Any]:
-    """Rows of `RUN_COLUMNS`."""
-    return zip(
-        blobs(words(runs.first)),
-        blobs(words(runs.end - 1)),
-        _names(runs.owner, address),
-        _names(runs.staker, address),
-        runs.owned_since.tolist(),
-        runs.since.tolist(),
-        strict=True,
-    )
+def _from_record(name: str) -> str:
+    """SQL for a part of record number `row` in the blob ?1."""
+    kind, offset = (_RUN.fields or {})[name][:2]
+    return f"substr(?1, {_RUN.itemsize} * row + {offset + 1}, {kind.itemsize})"
 
 
-def _names(wallet: I64, address: Any) -> list[bytes | None]:
-    """The address of each wallet, None for `NOBODY`."""
-    names: list[bytes | None] = [None] * len(wallet)
-    known = np.flatnonzero(wallet != NOBODY)
-    for row, name in zip(known.tolist(), blobs(address[wallet[known]]), strict=True):
-        names[row] = name
-    return names
+# One statement takes some thousand rows out of a blob: to bind and step every row by itself costs
+# three times what SQLite has to do for it.
+PUT_RUNS = f"""
+    WITH RECURSIVE some(row) AS (SELECT 0 UNION ALL SELECT row + 1 FROM some WHERE row + 1 < ?2)
+    REPLACE INTO tokens ({RUN_COLUMNS})
+    SELECT {_from_record("first")}, {_from_record("last")},
+        nullif({_from_record("owner")}, zeroblob(20)),
+        nullif({_from_record("staker")}, zeroblob(20)),
+        CAST({_from_record("ownedSince")} AS INTEGER), CAST({_from_record("since")} AS INTEGER)
+    FROM some"""
+"""Writes rows of `RUN_COLUMNS`; its parameters are `run_records` and how many (at least one)."""
+
+
+def run_records(runs: Runs, address: U8) -> bytes:
+    """Runs as records of `_RUN`, one after the other; owners and stakers are rows of `address`."""
+    records = np.zeros(len(runs), _RUN)
+    records["first"], records["last"] = words(runs.first), words(runs.end - 1)
+    records["owner"], records["staker"] = names(runs.owner, address), names(runs.staker, address)
+    records["ownedSince"], records["since"] = runs.owned_since, runs.since
+    return records.tobytes()
 
 
 SELECT_RUNS = """SELECT max(first), count(*),
@@ -211,9 +234,10 @@ WALLET_COLUMNS = (
 
 def wallet_rows(wallets: Wallets) -> Iterator[Any]:
     """Rows of `WALLET_COLUMNS`."""
-    facts = np.moveaxis(wallets.facts, -1, 0).tolist()
+    # Lists of whole columns, then tuples across them: nested lists of n tiny rows cost six times that.
+    facts = zip(*(zip(*season.tolist(), strict=True) for season in wallets.facts), strict=True)
     return zip(
-        blobs(wallets.address),
+        _cells(wallets.address),
         [msgspec.json.encode(row).decode() for row in facts],
         *(_ints(c) for c in (wallets.held, wallets.staked, wallets.total_staked)),
         *(_ints(c) for c in (wallets.stake_weight, wallets.day_seconds)),

@@ -91,10 +91,8 @@ def aligned(before: State, after: State) -> State | None:
 def write_runs(db: sqlite3.Connection, runs: Runs, which: I64, address: U8) -> None:
     """Write some of the runs, in id order."""
     for at in range(0, len(which), CHUNK):
-        db.executemany(
-            f"REPLACE INTO tokens ({rows.RUN_COLUMNS}) VALUES (?,?,?,?,?,?)",
-            rows.run_rows(runs.take(which[at : at + CHUNK]), address),
-        )
+        some = runs.take(which[at : at + CHUNK])
+        db.execute(rows.PUT_RUNS, (rows.run_records(some, address), len(some)))
 
 
 def write_wallets(db: sqlite3.Connection, wallets: Wallets, which: I64) -> None:

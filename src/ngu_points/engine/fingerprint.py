@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from ngu_points.engine.state import State, among
 
 VERSION = b"ngu-points fingerprint 1\n"
 ESCAPE = b"\xff" * 8
+PIECE = 20_000
+"""Rows that are bytes at once."""
 
 
 def fingerprint(
@@ -25,14 +27,18 @@ def fingerprint(
     """64 hex digits. `days` are all closed feast days with `shares_digest` of each, in order."""
     sha = hashlib.sha256(VERSION)
     sha.update(u64(chain_id) + u64(state.block % 2**64) + u64(state.timestamp))
-    sha.update(u64(len(state.runs)) + _runs(state.runs, state.wallets.address))
+    sha.update(u64(len(state.runs)))
+    for rows in _pieces(len(state.runs)):
+        sha.update(_runs(state.runs.take(rows), state.wallets.address))
     earns = ~among(state.wallets.address, rules.earns_nothing)
     now = facts.at_time(state.wallets.facts, state.runs, rules, earns, state.timestamp)
     ordered = by_address(state.wallets.address)
     for season, columns in zip(rules.seasons, now, strict=True):
         some = ordered[(columns != 0).any(axis=0)[ordered]]
         sha.update(_text(season.name) + u64(len(some)))
-        sha.update(_table(state.wallets.address[some], columns[:, some]))
+        for rows in _pieces(len(some)):
+            piece = some[rows]
+            sha.update(_table(state.wallets.address[piece], columns[:, piece]))
     sha.update(u64(len(days)))
     for day, shares in days:
         sha.update(u64(day.day))
@@ -47,6 +53,11 @@ def shares_digest(day: FeastDay, address: U8) -> bytes:
     some = np.flatnonzero(day.share)
     rows = _table(address[day.wallet[some]], day.share[some][np.newaxis])
     return hashlib.sha256(rows).digest()
+
+
+def _pieces(count: int) -> Iterator[slice]:
+    """All rows, so many at a time that their bytes take little room."""
+    return (slice(low, low + PIECE) for low in range(0, count, PIECE))
 
 
 def u64(value: int) -> bytes:
@@ -67,10 +78,8 @@ def _text(text: str) -> bytes:
 
 
 def _runs(runs: Runs, address: U8) -> bytes:
-    if not len(runs):
-        return b""
     ids = [words(runs.first), words(runs.end - 1)]
-    wallets = [_addresses(runs.owner, address), _addresses(runs.staker, address)]
+    wallets = [names(runs.owner, address), names(runs.staker, address)]
     times = [_u64s(runs.owned_since), _u64s(runs.since)]
     return np.concatenate([*ids, *wallets, *times], axis=1).tobytes()
 
@@ -89,10 +98,13 @@ def _u64s(column: I64) -> U8:
     return column.astype(">i8").view(np.uint8).reshape(-1, 8)
 
 
-def _addresses(wallet: I64, address: U8) -> U8:
+def names(wallet: I64, address: U8) -> U8:
+    """The address of each wallet, uint8[n, 20]; zeros for nobody."""
     if not len(address):
         return np.zeros((len(wallet), 20), np.uint8)
-    return np.where((wallet != NOBODY)[:, np.newaxis], address[wallet], 0).astype(np.uint8)
+    found = address[wallet]
+    found[wallet == NOBODY] = 0
+    return found
 
 
 def _table(address: U8, columns: Ints) -> bytes:
