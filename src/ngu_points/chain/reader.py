@@ -39,6 +39,7 @@ class Reader:
         self.filter = Filter(contract.addresses, contract.topics)
         self.final = -1  # as of the last look at the head
         self.tags: dict[str, bool] = {}  # which tags the nodes know, once it has shown
+        self._decoding = asyncio.Lock()  # a page takes three times its size meanwhile
 
     @property
     def span(self) -> int:
@@ -107,9 +108,10 @@ class Reader:
         page = await self.rpc.logs(self.filter, from_block, to_block)
         source = self.rpc.answered
         try:
-            found = await asyncio.to_thread(
-                decode, page.raw, self.contract, from_block, page.to_block
-            )
+            async with self._decoding:
+                found = await asyncio.to_thread(
+                    decode, page.raw, self.contract, from_block, page.to_block
+                )
         except BadInput as error:
             raise _Contradiction(str(error).removesuffix(f"; {ADVICE}"), source) from error
         logged = [*found.events.block[-1:].tolist(), *(r.block for r in found.rejected)]

@@ -13,6 +13,7 @@ from importlib import import_module
 import click
 
 from ngu_points import __version__
+from ngu_points.cli.memory import one_heap
 from ngu_points.errors import NguError, UsageError, one_line
 from ngu_points.logs import configure_logging
 
@@ -63,6 +64,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exit 0 done, 1 failed, 2 wrong usage, 3 done but something is in doubt."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    one_heap()
     try:
         configure_logging(os.environ.get("LOG_LEVEL", "info"))
         code = cli.main(words, prog_name="ngu", standalone_mode=False)

@@ -26,6 +26,7 @@ from ngu_points.embedded.app import App, opened
 from ngu_points.embedded.run import follow
 from ngu_points.embedded.web import beside, listening, url_of
 from ngu_points.engine.coverage import Head
+from ngu_points.engine.facts import total
 from ngu_points.errors import UsageError
 from ngu_points.mirror.repair import run_job
 
@@ -127,8 +128,8 @@ def _summary(app: App, head: Head) -> dict[str, Any]:
         "final": position.block <= head.final,
         "events": sum(v for k, v in counters.items() if k.isdigit()),
         "eventsNow": app.progress.events,
-        "tokens": int(sum((state.wallets.held + state.wallets.staked).tolist())),
-        "staked": int(sum(state.wallets.staked.tolist())),
+        "tokens": total(state.wallets.held) + total(state.wallets.staked),
+        "staked": total(state.wallets.staked),
         "wallets": len(state.wallets),
         "runs": len(state.runs),
         "anomalies": counters.get("anomalies", 0),

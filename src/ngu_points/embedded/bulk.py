@@ -53,6 +53,7 @@ class Bulk:
             return
         for delivery in deliveries:
             validate(delivery)
+        del delivery
         yield self._archive(record, deliveries, rules)
         if self.waiting >= ROWS_EVERY:
             self.settle()
@@ -74,6 +75,8 @@ class Bulk:
     def _archive(self, record: Coverage, deliveries: Sequence[Delivery], rules: Rules) -> Step:
         store = self.store
         covered = _whole(store.position(), record, deliveries)
+        told = [(d.rejected, d.coverage) for d in deliveries]
+        deliveries.clear()
         writing = self._writer.submit(write_segment, store.archive, covered, store.identity())
         position = Position(record.to_block, record.last_hash, record.timestamp)
         with store.commit():
@@ -82,9 +85,9 @@ class Bulk:
                 again = refold(rules, [covered], store.hot)
             finally:
                 name = writing.result()
-            for delivery in deliveries:
-                store.queue.put_rejected(delivery.rejected, record.timestamp)
-                store.queue.put_coverage(delivery.coverage)
+            for rejected, coverage in told:
+                store.queue.put_rejected(rejected, record.timestamp)
+                store.queue.put_coverage(coverage)
             store.sealed(covered, name)
             store.apply_archived(again, _counted(store, covered, len(again.notes)), position)
         self.waiting += len(covered.events)

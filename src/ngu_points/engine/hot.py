@@ -159,7 +159,7 @@ class Hot:
         axis = 0 if name == "address" else -1
         column = self._room[name]
         if count > column.shape[axis]:
-            column = _roomier(column, axis, max(count, 2 * column.shape[axis]))
+            column = _roomier(column, axis, count + count // 4)
         if new.dtype == object and column.dtype != object:
             column = column.astype(object)
         column[numbers if axis == 0 else (..., numbers)] = new

@@ -19,8 +19,10 @@ def pack(arrays: Mapping[str, Any]) -> bytes:
     """Object columns (wide integers) travel as decimal text."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{k: _plain(np.asarray(a)) for k, a in arrays.items()})
-    data = buffer.getvalue()
-    return data + hashlib.sha256(data).digest()
+    with buffer.getbuffer() as data:  # no copy, nor is there one below: a state is large
+        digest = hashlib.sha256(data).digest()
+    buffer.write(digest)
+    return buffer.getvalue()
 
 
 def unpack(data: bytes, what: str) -> dict[str, Any]:
