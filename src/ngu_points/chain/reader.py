@@ -39,7 +39,7 @@ class Reader:
         self.filter = Filter(contract.addresses, contract.topics)
         self.final = -1  # as of the last look at the head
         self.tags: dict[str, bool] = {}  # which tags the nodes know, once it has shown
-        self._decoding = asyncio.Lock()  # a page takes three times its size meanwhile
+        self._decoding = asyncio.Lock()
 
     @property
     def span(self) -> int:
@@ -105,6 +105,37 @@ class Reader:
         )
 
     async def _read(self, from_block: int, to_block: int) -> Covered:
+        found, end, source = await self._page(from_block, to_block)
+        logged = [*found.events.block[-1:].tolist(), *(r.block for r in found.rejected)]
+        wanted = {from_block, end, *logged}
+        if end - from_block < SHORT:
+            wanted = set(range(from_block, end + 1))
+        headers = {h.number: h for h in await self.rpc.headers(sorted(wanted))}
+        found = await self._timed(found, headers)
+        _agree(found, headers)
+        if end - from_block < SHORT:
+            await self._second_opinion(found, headers, source)
+        first, last = headers[from_block], headers[end]
+        if first is not last and last.timestamp < first.timestamp:
+            raise _Contradiction(f"block {last.number} is older than block {first.number}")
+        if last.timestamp > time.time() + FUTURE:
+            raise _Contradiction(f"block {last.number} lies more than ten years in the future")
+        return Covered(
+            from_block,
+            end,
+            first.parent_hash,
+            last.hash,
+            last.timestamp,
+            found.events,
+            found.rejected,
+        )
+
+    async def _page(self, from_block: int, to_block: int) -> tuple[Decoded, int, Endpoint]:
+        """The logs from a block on, the block up to which they reach, and who gave them.
+
+        The text goes as soon as it is read; one page is read at a time, for that takes three times
+        its size.
+        """
         page = await self.rpc.logs(self.filter, from_block, to_block)
         source = self.rpc.answered
         try:
@@ -114,29 +145,7 @@ class Reader:
                 )
         except BadInput as error:
             raise _Contradiction(str(error).removesuffix(f"; {ADVICE}"), source) from error
-        logged = [*found.events.block[-1:].tolist(), *(r.block for r in found.rejected)]
-        wanted = {from_block, page.to_block, *logged}
-        if page.to_block - from_block < SHORT:
-            wanted = set(range(from_block, page.to_block + 1))
-        headers = {h.number: h for h in await self.rpc.headers(sorted(wanted))}
-        found = await self._timed(found, headers)
-        _agree(found, headers)
-        if page.to_block - from_block < SHORT:
-            await self._second_opinion(found, headers, source)
-        first, last = headers[from_block], headers[page.to_block]
-        if first is not last and last.timestamp < first.timestamp:
-            raise _Contradiction(f"block {last.number} is older than block {first.number}")
-        if last.timestamp > time.time() + FUTURE:
-            raise _Contradiction(f"block {last.number} lies more than ten years in the future")
-        return Covered(
-            from_block,
-            page.to_block,
-            first.parent_hash,
-            last.hash,
-            last.timestamp,
-            found.events,
-            found.rejected,
-        )
+        return found, page.to_block, source
 
     async def _second_opinion(
         self, found: Decoded, headers: dict[int, Header], source: Endpoint

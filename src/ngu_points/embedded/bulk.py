@@ -43,17 +43,14 @@ class Bulk:
         """Whether events up to a block would have left the working queue by now."""
         return block <= self.store.final and timestamp < now - KEEP
 
-    def ingest(self, deliveries: Sequence[Delivery], rules: Rules, now: int) -> Iterator[Step]:
-        """Persist and process (see `pipeline.process.ingest`)."""
+    def ingest(self, deliveries: list[Delivery], rules: Rules, now: int) -> Iterator[Step]:
+        """Persist and process (see `pipeline.process.ingest`); the list may be empty afterwards."""
         record = in_line(deliveries, self.store.position().block)
         if record is None or not self._fits(record, deliveries, now):
             for step in ingest(self.store, deliveries, rules, now):
                 self.history.add(step.events)
                 yield step
             return
-        for delivery in deliveries:
-            validate(delivery)
-        del delivery
         yield self._archive(record, deliveries, rules)
         if self.waiting >= ROWS_EVERY:
             self.settle()
@@ -72,11 +69,10 @@ class Bulk:
         self.history.seal(store.final, least=1)
         return store.archived() == store.position().block and not store.queue.backlog()
 
-    def _archive(self, record: Coverage, deliveries: Sequence[Delivery], rules: Rules) -> Step:
+    def _archive(self, record: Coverage, deliveries: list[Delivery], rules: Rules) -> Step:
         store = self.store
+        records = [told for delivery in deliveries for told in delivery.coverage]
         covered = _whole(store.position(), record, deliveries)
-        told = [(d.rejected, d.coverage) for d in deliveries]
-        deliveries.clear()
         writing = self._writer.submit(write_segment, store.archive, covered, store.identity())
         position = Position(record.to_block, record.last_hash, record.timestamp)
         with store.commit():
@@ -85,25 +81,30 @@ class Bulk:
                 again = refold(rules, [covered], store.hot)
             finally:
                 name = writing.result()
-            for rejected, coverage in told:
-                store.queue.put_rejected(rejected, record.timestamp)
-                store.queue.put_coverage(coverage)
+            store.queue.put_rejected(covered.rejected, record.timestamp)
+            store.queue.put_coverage(records)
             store.sealed(covered, name)
             store.apply_archived(again, _counted(store, covered, len(again.notes)), position)
         self.waiting += len(covered.events)
         return Step(position, covered.events, len(again.notes), len(again.days))
 
 
-def _whole(position: Position, record: Coverage, deliveries: Sequence[Delivery]) -> Covered:
-    """Deliveries that are next in line as one range."""
+def _whole(position: Position, record: Coverage, deliveries: list[Delivery]) -> Covered:
+    """Deliveries that are next in line as one range; they leave their list, to be held once."""
+    for delivery in deliveries:
+        validate(delivery)
+    parent_hash = deliveries[0].coverage[0].parent_hash
     letters = [letter for delivery in deliveries for letter in delivery.rejected]
+    events = concat([delivery.events for delivery in deliveries])
+    del delivery
+    deliveries.clear()
     return Covered(
         position.block + 1,
         record.to_block,
-        deliveries[0].coverage[0].parent_hash,
+        parent_hash,
         record.last_hash,
         record.timestamp,
-        concat([delivery.events for delivery in deliveries]).sorted(),
+        events.sorted(),
         tuple(sorted(letters, key=lambda r: (r.block, r.log_index))),
     )
 

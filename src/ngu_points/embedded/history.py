@@ -23,7 +23,7 @@ from ngu_points.engine.runs import Runs
 from ngu_points.engine.state import State, Wallets, no_state
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.interfaces import Position
-from ngu_points.pipeline.pack import pack, unpack
+from ngu_points.pipeline.pack import pack_into, unpack
 from ngu_points.pipeline.query import View, refold
 from ngu_points.pipeline.segments import Segment, joined
 
@@ -192,7 +192,8 @@ class History:
         folder = self.folder / "snapshots"
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{state.block}.{os.getpid()}"
-        temporary.write_bytes(pack(arrays))
+        with temporary.open("w+b") as file:
+            pack_into(file, arrays)
         temporary.replace(folder / _snapshot_name(head))
 
     def drop_snapshots(self, above: int = -1) -> None:

@@ -18,6 +18,7 @@ from ngu_points.engine.events import (
     Events,
     Ints,
     Kind,
+    blobs,
     empty,
     ids,
     ids_column,
@@ -148,12 +149,15 @@ _RUN = np.dtype(
         ("since", "S20"),
     ]
 )
+_RUN_PLACE = {
+    name: f"{offset + 1}, {kind.itemsize}"
+    for name, (kind, offset, *_) in (_RUN.fields or {}).items()
+}
 
 
 def _from_record(name: str) -> str:
     """SQL for a part of record number `row` in the blob ?1."""
-    kind, offset = (_RUN.fields or {})[name][:2]
-    return f"substr(?1, {_RUN.itemsize} * row + {offset + 1}, {kind.itemsize})"
+    return f"substr(?1, {_RUN.itemsize} * row + {_RUN_PLACE[name]})"
 
 
 # One statement takes some thousand rows out of a blob: to bind and step every row by itself costs
@@ -234,7 +238,7 @@ WALLET_COLUMNS = (
 
 def wallet_rows(wallets: Wallets) -> Iterator[Any]:
     """Rows of `WALLET_COLUMNS`."""
-    # Lists of whole columns, then tuples across them: nested lists of n tiny rows cost six times that.
+    # whole columns to lists, then across them: the lists of a turned array cost six times that
     facts = zip(*(zip(*season.tolist(), strict=True) for season in wallets.facts), strict=True)
     return zip(
         _cells(wallets.address),

@@ -22,6 +22,8 @@ COUNT = {name: 1 + i for i, name in enumerate(COUNTS)}
 FEAST = 1 + len(COUNTS)  # micro-points awarded by feasts
 STAKED = FEAST + 1  # and one more for each tier
 SAFE = 2**62
+PIECE = 1 << 17
+"""Open runs that `at_time` works on at once: some columns of them are all that it needs beside."""
 
 
 def names(rules: Rules) -> list[str]:
@@ -186,15 +188,16 @@ def withdrawn(moves: Moves, intervals: Intervals, staking: Staking) -> Bool:
 def at_time(facts: Ints, runs: Runs, rules: Rules, earns: Bool, timestamp: int) -> Ints:
     """Facts including what the open runs have earned up to a time."""
     ledger = Ledger(facts.copy(), rules, earns)
-    rows = np.flatnonzero(runs.earner != NOBODY)
-    runs = runs.take(rows)
-    ledger.accrue(
-        runs.earner,
-        runs.staker != NOBODY,
-        rules.weights.of(runs.first, runs.end),
-        runs.since,
-        np.full(len(runs), timestamp),
-    )
+    for low in range(0, len(runs), PIECE):
+        some = runs.take(slice(low, low + PIECE))
+        some = some.take(some.earner != NOBODY)
+        ledger.accrue(
+            some.earner,
+            some.staker != NOBODY,
+            rules.weights.of(some.first, some.end),
+            some.since,
+            np.full(len(some), timestamp),
+        )
     return ledger.facts()
 
 

@@ -18,11 +18,17 @@ DIGEST = 32
 def pack(arrays: Mapping[str, Any]) -> bytes:
     """Object columns (wide integers) travel as decimal text."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{k: _plain(np.asarray(a)) for k, a in arrays.items()})
-    with buffer.getbuffer() as data:  # no copy, nor is there one below: a state is large
-        digest = hashlib.sha256(data).digest()
-    buffer.write(digest)
+    pack_into(buffer, arrays)
     return buffer.getvalue()
+
+
+def pack_into(file: io.BytesIO | io.BufferedRandom, arrays: Mapping[str, Any]) -> None:
+    """The bytes of `pack` into an empty file, open to read as well, without holding them."""
+    np.savez(file, allow_pickle=False, **{k: _plain(np.asarray(a)) for k, a in arrays.items()})
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").digest()
+    file.seek(0, io.SEEK_END)
+    file.write(digest)
 
 
 def unpack(data: bytes, what: str) -> dict[str, Any]:
