@@ -280,3 +280,19 @@ def test_a_block_whose_time_is_not_recorded_names_one_that_is(tmp_path: Path) ->
         assert hint in offline.complaint
         told = ngu("leaderboard", "--at", wanted.number, "--db", api.db, "--rpc", api.node_url)
         assert told.code == 0, told.err
+
+
+def test_equal_points_are_ranked_by_address(tmp_path: Path) -> None:
+    """Each has a rank of its own, the lower address the better one, on every page alike."""
+    node = busy_chain(3)
+    equal = [bytes([first]) * 20 for first in (0xEE, 0x03, 0x77, 0x04)]
+    mints = [Event(Kind.MINT, ZERO_ADDRESS, who, 10**6 + n, 1) for n, who in enumerate(equal)]
+    node.mine(mints)
+    node.mine()
+    with running(node, tmp_path) as api:
+        whole = api.get("/api/leaderboard")["wallets"]
+        found = [row for row in whole if bytes.fromhex(row["wallet"][2:]) in equal]
+        assert len({row["points"] for row in found}) == 1
+        assert [row["wallet"] for row in found] == ["0x" + who.hex() for who in sorted(equal)]
+        assert [row["rank"] for row in whole] == [*range(1, len(whole) + 1)]
+        assert api.pages("/api/leaderboard", "wallets", limit=1) == whole

@@ -35,8 +35,11 @@ function lookup({ events }, { live }) {
   return html`${heading("Tokens", "Who owns a token, who stakes it, and since when")}
     <div class="stack"><section class="card">${form("")}
       ${tokens ? html`<p class="muted hint">${grouped(tokens)} tokens are alive.</p>` : nothing}</section>
-    <section class="card flush"><h2>What happened last</h2>${eventTable("Latest events", eventRows(events.events))}
-    </section></div>`;
+    <section class="card flush"><h2>What happened last</h2>${
+      events.events.length
+        ? eventTable("Latest events", eventRows(events.events))
+        : html`<p class="pad muted">No event yet.</p>`
+    }</section></div>`;
 }
 
 function form(value) {
