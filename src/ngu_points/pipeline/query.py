@@ -22,7 +22,7 @@ from ngu_points.pipeline.holders import Holders
 from ngu_points.pipeline.process import explain
 
 EVENTS_MAX = 50_000
-STEP_MAX = 400_000
+STEP_MAX = 200_000
 """Events of a step at most, where many runs make it larger than `EVENTS_MAX`."""
 
 
