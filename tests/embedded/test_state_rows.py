@@ -54,14 +54,35 @@ def states(draw: Any) -> State:
 
 @given(state=states(), chunk=st.integers(1, 5))
 def test_rows_are_read_as_they_were_written(tmp_path_factory, state, chunk) -> None:
-    """However many rows are read in one piece."""
+    """However many rows are written and read in one piece."""
     rules = Rules((Season("1"), Season("2"))[: len(state.wallets.facts)], tiers=TIERS)
     path: Path = tmp_path_factory.mktemp("rows") / "ngu.db"
-    with closing(Store.open(path, rules, write=True)) as store:
+    with (
+        closing(Store.open(path, rules, write=True)) as store,
+        mock.patch.object(tables, "CHUNK", chunk),
+    ):
         with store.commit():
             tables.write_changes(store.db, no_state(rules), state)
-        with mock.patch.object(tables, "CHUNK", chunk):
-            assert _told(tables.load_state(store.db, rules, {})) == _told(state)
+        assert _told(tables.load_state(store.db, rules, {})) == _told(state)
+
+
+@given(state=states())
+def test_rows_of_tokens_are_plain_sql(tmp_path_factory, state) -> None:
+    """Whoever reads the table sees ids as 32 bytes, nobody as NULL and times as integers."""
+    path: Path = tmp_path_factory.mktemp("rows") / "ngu.db"
+    with closing(Store.open(path, Rules(), write=True)) as store:
+        with store.commit():
+            runs = state.runs
+            tables.write_runs(store.db, runs, np.arange(len(runs)), state.wallets.address)
+        found = store.db.execute("SELECT * FROM tokens ORDER BY first").fetchall()
+    names = [*blobs(state.wallets.address), None]
+    ids = [blobs(words(column)) for column in (runs.first, runs.end - 1)]
+    wallets = [[names[wallet] for wallet in column.tolist()]
+               for column in (runs.owner, runs.staker)]  # fmt: skip
+    times = [runs.owned_since.tolist(), runs.since.tolist()]
+    zero = bytes(20)
+    nobody = [[None if name == zero else name for name in column] for column in wallets]
+    assert found == list(zip(*ids, *nobody, *times, strict=True))
 
 
 def _told(state: State) -> list[Any]:

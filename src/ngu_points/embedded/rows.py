@@ -239,7 +239,8 @@ WALLET_COLUMNS = (
 def wallet_rows(wallets: Wallets) -> Iterator[Any]:
     """Rows of `WALLET_COLUMNS`."""
     # whole columns to lists, then across them: the lists of a turned array cost six times that
-    facts = zip(*(zip(*season.tolist(), strict=True) for season in wallets.facts), strict=True)
+    seasons = [zip(*season.tolist(), strict=True) for season in wallets.facts]
+    facts = ([next(season) for season in seasons] for _ in range(len(wallets)))
     return zip(
         _cells(wallets.address),
         [msgspec.json.encode(row).decode() for row in facts],
