@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from ngu_points.engine.coverage import Covered
 from ngu_points.errors import StoreError
 from ngu_points.pipeline import segments
+from ngu_points.pipeline.pack import Columns
 from ngu_points.pipeline.segments import Identity, decoded, encoded, identity_in, segment_name
 
 
@@ -87,6 +89,22 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise StoreError(
-            f"{path}: {error.strerror}; the archive is incomplete: {segments.remedy(path.name)}"
-        ) from error
+        raise _missing(path, error) from error
+
+
+@contextmanager
+def segment_columns(path: Path) -> Iterator[Columns]:
+    """A segment of which only some columns are read; StoreError if one of these is damaged."""
+    try:
+        with path.open("rb") as file:
+            yield Columns(file, str(path))
+    except OSError as error:
+        raise _missing(path, error) from error
+    except StoreError as error:
+        raise StoreError(f"{error}: {segments.remedy(path.name)}") from error
+
+
+def _missing(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path}: {error.strerror}; the archive is incomplete: {segments.remedy(path.name)}"
+    )

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ngu_points.embedded.archive import segment_columns
 from ngu_points.embedded.history import History
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
-from ngu_points.engine.events import Bool, Events, concat, empty, ids
+from ngu_points.engine.events import Bool, Events, Ints, concat, empty, ids
 from ngu_points.engine.state import among
 from ngu_points.errors import TransientError
 from ngu_points.pipeline.explain import disjoint, having, meeting
+from ngu_points.pipeline.segments import events_of, naming
 from ngu_points.web.interfaces import Found, Looked
 
 SCANNED = 500_000
@@ -33,14 +35,14 @@ def find(history: History, looked: Looked, read: Read) -> Found:
     store, found, scanned, missing = history.store, [], 0, looked.limit
     top = min(looked.to_block, looked.before[0])
     lowest = min(top + 1, store.position().block + 1)
-    for first, events in _newest_first(history, looked.from_block, top, read):
+    for first, count, events in _newest_first(history, looked, top, read):
         page = events.take(np.flatnonzero(_wanted(events, looked))[-missing:])
         found.append(page)
         missing -= len(page)
         if not missing:
             end = int(page.block[0]), int(page.log_index[0])
             return _answer(store, found, end, end[0])
-        scanned += len(events)
+        scanned += count
         lowest = max(first, looked.from_block)
         if scanned >= SCANNED and first > max(looked.from_block, _start(store)):
             return _answer(store, found, (first, 0), first)
@@ -52,21 +54,39 @@ def _start(store: Store) -> int:
 
 
 def _newest_first(
-    history: History, low: int, high: int, read: Read
-) -> Iterator[tuple[int, Events]]:
-    """Pieces of the history from its end, each with the first block that it covers."""
-    store = history.store
+    history: History, looked: Looked, high: int, read: Read
+) -> Iterator[tuple[int, int, Events]]:
+    """Pieces of the history from its end: the first block that each covers, how many events it
+    holds, and of these at least the ones that are looked for."""
+    store, low = history.store, looked.from_block
     archived = store.archived()
     first = max(low, archived + 1)
     last = min(high, store.position().block)
     blocks = FEW
     while first <= last:
         begin = max(first, last - blocks + 1)
-        yield begin, store.queue.recent(begin, last)
+        events = store.queue.recent(begin, last)
+        yield begin, len(events), events
         last, blocks = begin - 1, 4 * blocks
     for segment in reversed(store.segments()):
         if segment.from_block <= high and segment.to_block >= low:
-            yield segment.from_block, read(history.folder / segment.name).events
+            path = history.folder / segment.name
+            yield segment.from_block, segment.events, _about(path, looked, read)
+
+
+def _about(path: Path, looked: Looked, read: Read) -> Events:
+    """The events of a segment on the token or of the wallet that is looked for, if one is."""
+    if looked.token is None and looked.wallet is None:
+        return read(path).events
+    with segment_columns(path) as columns:
+        if looked.token is None:
+            assert looked.wallet is not None
+            rows = naming(columns, looked.wallet)
+        else:
+            first = columns["first"]
+            rows = np.flatnonzero(first <= looked.token)
+            rows = rows[first[rows] + columns["quantity"][rows] > looked.token]
+        return events_of(columns, rows) if len(rows) else empty()
 
 
 def _wanted(events: Events, looked: Looked) -> Bool:
@@ -102,22 +122,40 @@ def _errors(store: Store, names: list[str]) -> dict[str, str]:
 
 
 def concerning(history: History, wallet: bytes, block: int, timestamp: int) -> Events:
-    """All events on tokens that a wallet ever had, in position order, up to a moment."""
-    first, end = [], []
-    for covered in history.covered():
-        ranges = having(covered.events, wallet)
-        first.append(ranges[0])
-        end.append(ranges[1])
-    if not first:
+    """All events on tokens that a wallet ever had, in position order, up to a moment.
+
+    Of each segment only columns of ids and wallets are read, and all of those with such events.
+    """
+    store = history.store
+    paths = [history.folder / s.name for s in store.segments() if s.from_block <= block]
+    recent = [covered.events for covered in history.covered(store.archived())]
+    had = [having(events, wallet) for events in recent]
+    for path in paths:
+        with segment_columns(path) as columns:
+            rows = naming(columns, wallet)
+            if len(rows):
+                first = columns["first"][rows]
+                had.append((first, first + columns["quantity"][rows]))
+    if not had:
         return empty()
-    mine = disjoint(np.concatenate(first), np.concatenate(end))
+    mine = disjoint(*(np.concatenate(ends) for ends in zip(*had, strict=True)))
     found, count = [], 0
-    for covered in history.covered():
-        events = covered.events
-        meets = meeting(events, *mine)
-        meets &= (events.block <= block) & (events.timestamp <= timestamp)
-        found.append(events.take(meets))
-        count += len(found[-1])
+    for events in _all_on(paths, recent, mine):
+        events = events.take((events.block <= block) & (events.timestamp <= timestamp))
+        found.append(events)
+        count += len(events)
         if count > EXPLAINED:
             raise TransientError("this wallet's tokens have too many events to explain at once")
     return concat(found)
+
+
+def _all_on(paths: list[Path], recent: list[Events], mine: tuple[Ints, Ints]) -> Iterator[Events]:
+    """The events on some ranges of tokens, file by file, in order."""
+    for path in paths:
+        with segment_columns(path) as columns:
+            first = columns["first"]
+            rows = np.flatnonzero(meeting(first, first + columns["quantity"], *mine))
+            yield events_of(columns, rows) if len(rows) else empty()
+    for events in recent:
+        rows = np.flatnonzero(meeting(events.first, events.first + events.quantity, *mine))
+        yield events.take(rows)

@@ -74,14 +74,13 @@ def disjoint(first: Ints, end: Ints) -> tuple[Ints, Ints]:
     return first[head], reach[last]
 
 
-def meeting(events: Events, first: Ints, end: Ints) -> Bool:
-    """Which events touch any of the disjoint ranges."""
-    if not len(first):
-        return np.zeros(len(events), np.bool_)
-    at = np.searchsorted(end, events.first, side="right")
-    inside = at < len(first)
-    begins = first[np.minimum(at, len(first) - 1)]
-    meets: Bool = inside & (begins < events.first + events.quantity)
+def meeting(first: Ints, end: Ints, lows: Ints, highs: Ints) -> Bool:
+    """Which ranges [first, end) touch any of the disjoint ranges [lows, highs)."""
+    if not len(lows):
+        return np.zeros(len(first), np.bool_)
+    at = np.searchsorted(highs, first, side="right")
+    begins = lows[np.minimum(at, len(lows) - 1)]
+    meets: Bool = (at < len(lows)) & (begins < end)
     return meets
 
 

@@ -6,13 +6,14 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ngu_points.errors import StoreError
 
 DIGEST = 32
+DAMAGE = (ValueError, OSError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile)
 
 
 def pack(arrays: Mapping[str, Any]) -> bytes:
@@ -39,8 +40,25 @@ def unpack(data: bytes, what: str) -> dict[str, Any]:
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
             return {name: _wide(arrays[name]) for name in arrays.files}
-    except (ValueError, OSError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise StoreError(f"{what} is damaged: {error}") from error
+
+
+class Columns:
+    """Arrays of a packed file, each read when it is asked for and checked by its own CRC."""
+
+    def __init__(self, file: IO[bytes], what: str) -> None:
+        self.what = what
+        try:
+            self._arrays: Any = np.load(file, allow_pickle=False)
+        except DAMAGE as error:
+            raise StoreError(f"{what} is damaged: {error}") from error
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return _wide(self._arrays[name])
+        except DAMAGE as error:
+            raise StoreError(f"{self.what} is damaged: {error}") from error
 
 
 def _plain(array: Any) -> Any:

@@ -7,7 +7,7 @@ repeats is kept once.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import I64, U8, Indexed, Rejected, concat
 from ngu_points.engine.numbers import distinct
+from ngu_points.engine.state import among
 from ngu_points.errors import StoreError
-from ngu_points.pipeline.pack import pack, unpack
+from ngu_points.pipeline.pack import Columns, pack, unpack
 
 HEAD = ("chainId", "contract", "kind", "fromBlock", "toBlock", "parentHash", "lastHash",
         "timestamp", "events")  # fmt: skip
@@ -104,33 +105,51 @@ def _unpacked(data: bytes, where: str, name: str) -> dict[str, Any]:
         raise StoreError(f"{error}: {remedy(name)}") from error
 
 
-def _covered(columns: dict[str, Any], head: dict[str, Any]) -> Covered:
-    row = columns["block_row"]
+def events_of(columns: Mapping[str, Any] | Columns, rows: I64 | None = None) -> Indexed:
+    """The events in some rows of a segment, in its order; all of them by default."""
+
+    def part(name: str) -> Any:
+        column = columns[name]
+        return column if rows is None else column.take(rows, axis=0)
+
+    at, sender, recipient = part("block_row"), part("sender"), part("recipient")
     address = columns["address"]
-    events = Indexed(
-        kind=columns["kind"],
-        block=columns["block"][row],
-        tx_index=columns["tx_index"].astype(np.int64),
-        log_index=columns["log_index"].astype(np.int64),
-        timestamp=columns["timestamp"][row],
-        sender=address.take(columns["sender"], axis=0),
-        recipient=address.take(columns["recipient"], axis=0),
-        first=columns["first"],
-        quantity=columns["quantity"],
-        contract=address.take(columns["contract"], axis=0),
-        block_hash=columns["block_hash"].take(row, axis=0),
-        tx_hash=columns["tx_hash"],
+    return Indexed(
+        kind=part("kind"),
+        block=columns["block"][at],
+        tx_index=part("tx_index").astype(np.int64),
+        log_index=part("log_index").astype(np.int64),
+        timestamp=columns["timestamp"][at],
+        sender=address.take(sender, axis=0),
+        recipient=address.take(recipient, axis=0),
+        first=part("first"),
+        quantity=part("quantity"),
+        contract=address.take(part("contract"), axis=0),
+        block_hash=columns["block_hash"].take(at, axis=0),
+        tx_hash=part("tx_hash"),
         table=address,
-        sender_at=columns["sender"],
-        recipient_at=columns["recipient"],
+        sender_at=sender,
+        recipient_at=recipient,
     )
+
+
+def naming(columns: Columns, wallet: bytes) -> I64:
+    """Rows of a segment's events that name a wallet."""
+    known = np.flatnonzero(among(columns["address"], frozenset({wallet})))
+    if not len(known):
+        return known
+    number = known[0]  # addresses are there once
+    return np.flatnonzero((columns["sender"] == number) | (columns["recipient"] == number))
+
+
+def _covered(columns: dict[str, Any], head: dict[str, Any]) -> Covered:
     return Covered(
         head["fromBlock"],
         head["toBlock"],
         bytes.fromhex(head["parentHash"]),
         bytes.fromhex(head["lastHash"]),
         head["timestamp"],
-        events,
+        events_of(columns),
         _rejected(columns["letters"]) if "letters" in columns else (),
     )
 

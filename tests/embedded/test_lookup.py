@@ -1,0 +1,57 @@
+"""Looking into a few columns of the archive finds what reading all of it finds."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from embedded.test_store import chain_of
+from histories import WALLETS, histories
+from ngu_points.embedded.archive import read_segment, segment_columns, write_segment
+from ngu_points.engine.events import Events
+from ngu_points.errors import StoreError
+from ngu_points.pipeline.segments import Identity, events_of, naming
+
+IDENTITY = Identity(1, "0x" + "ab" * 20, "ngu")
+
+
+def rows_of(events: Events) -> list[Any]:
+    return [getattr(events, f.name).tolist() for f in fields(Events)]
+
+
+@given(history=histories())
+def test_rows_of_a_segment_are_those_of_the_whole(history: Any) -> None:
+    """Whoever is looked for: the same rows, with every column as it is in the whole segment."""
+    _, events, until = history
+    chain = chain_of(events, until)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / write_segment(folder, chain.covered(0, chain.last_block), IDENTITY)
+        whole = read_segment(path).events
+        for wallet in (bytes.fromhex(a[2:]) for a in WALLETS):
+            names = (events_.tobytes() == wallet for events_ in (*whole.sender, *whole.recipient))
+            hits = np.fromiter(names, np.bool_).reshape(2, -1).any(axis=0)
+            with segment_columns(path) as columns:
+                rows = naming(columns, wallet)
+                assert rows.tolist() == np.flatnonzero(hits).tolist()
+                assert rows_of(events_of(columns, rows)) == rows_of(whole.take(rows))
+
+
+def test_a_damaged_column_is_told_of(tmp_path: Path) -> None:
+    """A bit that changed in what is read, and a file that is gone: what to do about it."""
+    chain = chain_of([], 10)
+    path = tmp_path / write_segment(tmp_path, chain.covered(0, chain.last_block), IDENTITY)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\x93NUMPY") + 130] ^= 1  # of the first column, the head
+    path.write_bytes(data)
+    with segment_columns(path) as columns, pytest.raises(StoreError, match="is damaged"):
+        columns["head"]
+    path.unlink()
+    with pytest.raises(StoreError, match="ngu replay 0 3"), segment_columns(path):
+        pass
