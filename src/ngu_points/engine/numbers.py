@@ -24,8 +24,7 @@ class Numbers:
     """The number of each address that was added, from 0 on."""
 
     def __init__(self, address: U8) -> None:
-        self._key: U64 = np.zeros(0, np.uint64)  # by number, with room to spare
-        self._address: U8 = np.zeros((0, 20), np.uint8)
+        self._address: U8 = np.zeros((0, 20), np.uint8)  # by number, with room to spare
         self._slots = np.full(_SMALLEST, UNKNOWN, np.int32)
         self._count = 0
         self.add(address)
@@ -36,46 +35,43 @@ class Numbers:
     def find(self, address: U8) -> I64:
         """The number of each of n addresses uint8[n, 20], or `UNKNOWN`."""
         found = np.full(len(address), UNKNOWN, np.int64)
-        key = mixed(address)
-        rows = np.arange(len(address))
-        slot = self._first_slot(key)
+        if not self._count:
+            return found
+        rows, slot = np.arange(len(address)), self._first_slot(address)
         while len(rows):
-            number = self._slots[slot]
-            there = number != UNKNOWN
-            rows, slot, number = rows[there], slot[there], number[there]
-            same = self._key[number] == key[rows]
-            here, there = number[same], rows[same]
-            same[same] = _equal(self._address.take(here, axis=0), address.take(there, axis=0))
-            found[rows[same]] = number[same]
-            rows, slot = rows[~same], (slot[~same] + 1) & (len(self._slots) - 1)
+            number = self._slots[slot].astype(np.int64)
+            taken = number != UNKNOWN
+            same = taken & _equal(self._address.take(number, axis=0), address)
+            found[rows] = np.where(same, number, UNKNOWN)
+            on = np.flatnonzero(taken & ~same)
+            rows, slot, address = rows[on], (slot[on] + 1) & (len(self._slots) - 1), address[on]
         return found
 
     def add(self, address: U8) -> None:
         """Number addresses that are not known yet, all of them distinct, in their order."""
         first, self._count = self._count, self._count + len(address)
-        if self._count > len(self._key):
-            room = max(2 * len(self._key), self._count)
-            self._key = _grown(self._key, room)
-            self._address = _grown(self._address, room)
-        self._key[first : self._count] = mixed(address)
+        if self._count > len(self._address):
+            self._address = _grown(self._address, max(2 * len(self._address), self._count))
         self._address[first : self._count] = address
         if 2 * self._count > len(self._slots):
             size = 1 << (2 * self._count - 1).bit_length()
             self._slots = np.full(2 * size, UNKNOWN, np.int32)
             first = 0
-        self._place(np.arange(first, self._count))
+        self._place(first)
 
-    def _place(self, number: I64) -> None:
-        slot = self._first_slot(self._key[number])
+    def _place(self, first: int) -> None:
+        """Put the numbers from `first` on into their slots."""
+        number = np.arange(first, self._count)
+        slot = self._first_slot(self._address[first : self._count])
         while len(number):
             free = self._slots[slot] == UNKNOWN
             self._slots[slot[free]] = number[free]  # of those that meet in a slot one stays
             left = self._slots[slot] != number
             number, slot = number[left], (slot[left] + 1) & (len(self._slots) - 1)
 
-    def _first_slot(self, key: U64) -> I64:
+    def _first_slot(self, address: U8) -> I64:
         bits = len(self._slots).bit_length() - 1
-        return (key >> np.uint64(64 - bits)).astype(np.int64)
+        return (mixed(address) >> np.uint64(64 - bits)).astype(np.int64)
 
 
 def distinct(address: U8) -> tuple[U8, I64]:
