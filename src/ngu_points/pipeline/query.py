@@ -48,6 +48,12 @@ class View:
         earns = ~among(wallets.address, self.rules.earns_nothing)
         return facts.at_time(wallets.facts, self.state.runs, self.rules, earns, self.timestamp)
 
+    @cached_property
+    def tokens(self) -> tuple[int, int]:
+        """How many tokens are held, and how many staked."""
+        wallets = self.state.wallets
+        return facts.total(wallets.held), facts.total(wallets.staked)
+
     def facts_of(self, row: int) -> Ints:
         """One wallet's facts [seasons, facts], from its own runs alone."""
         if "facts" in vars(self):
@@ -290,8 +296,7 @@ def feast_today(view: View) -> dict[str, Any] | None:
     if state.day is None:
         return None
     pool = state.carry + view.rules.feast_emission + state.contribution
-    staked = facts.total(state.wallets.staked)
-    held = facts.total(state.wallets.held)
+    held, staked = view.tokens
     return {
         "day": state.day,
         "closesAt": (state.day + 1) * DAY,

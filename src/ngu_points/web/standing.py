@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from ngu_points import __version__
-from ngu_points.engine import facts
 from ngu_points.engine.events import TYPES
 from ngu_points.web import questions, reports
 from ngu_points.web.interfaces import Seen, Source, Standing
@@ -85,12 +84,11 @@ def delay(seen: Seen | None, now: int) -> int | None:
 def totals(seen: Seen | None) -> reports.Totals:
     if seen is None:
         return reports.Totals(tokens="0", staked="0", wallets=0, runs=0)
-    wallets = seen.view.state.wallets
-    staked = facts.total(wallets.staked)
+    held, staked = seen.view.tokens
     return reports.Totals(
-        tokens=str(staked + facts.total(wallets.held)),
+        tokens=str(held + staked),
         staked=str(staked),
-        wallets=len(wallets),
+        wallets=len(seen.view.state.wallets),
         runs=len(seen.view.state.runs),
     )
 
