@@ -23,7 +23,7 @@ FEAST = 1 + len(COUNTS)  # micro-points awarded by feasts
 STAKED = FEAST + 1  # and one more for each tier
 SAFE = 2**62
 PIECE = 1 << 17
-"""Open runs that `at_time` works on at once: some columns of them are all that it needs beside."""
+"""Open runs that are worked on at once: some columns of them are all that it needs beside."""
 
 
 def names(rules: Rules) -> list[str]:
@@ -187,7 +187,16 @@ def withdrawn(moves: Moves, intervals: Intervals, staking: Staking) -> Bool:
 
 def at_time(facts: Ints, runs: Runs, rules: Rules, earns: Bool, timestamp: int) -> Ints:
     """Facts including what the open runs have earned up to a time."""
-    ledger = Ledger(facts.copy(), rules, earns)
+    return _with_open(facts.copy(), runs, rules, earns, timestamp)
+
+
+def earned(runs: Runs, rules: Rules, earns: Bool, timestamp: int) -> Ints:
+    """That part alone. Facts that no run earns are zeros which take no memory."""
+    return _with_open(no_facts(rules, len(earns)), runs, rules, earns, timestamp)
+
+
+def _with_open(facts: Ints, runs: Runs, rules: Rules, earns: Bool, timestamp: int) -> Ints:
+    ledger = Ledger(facts, rules, earns)
     for low in range(0, len(runs), PIECE):
         some = runs.take(slice(low, low + PIECE))
         some = some.take(some.earner != NOBODY)

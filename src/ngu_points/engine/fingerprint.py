@@ -31,14 +31,18 @@ def fingerprint(
     for rows in _pieces(len(state.runs)):
         sha.update(_runs(state.runs.take(rows), state.wallets.address))
     earns = ~among(state.wallets.address, rules.earns_nothing)
-    now = facts.at_time(state.wallets.facts, state.runs, rules, earns, state.timestamp)
     ordered = by_address(state.wallets.address)
-    for season, columns in zip(rules.seasons, now, strict=True):
-        some = ordered[(columns != 0).any(axis=0)[ordered]]
+    earned = facts.earned(state.runs, rules, earns, state.timestamp)
+    for season, stored, more in zip(rules.seasons, state.wallets.facts, earned, strict=True):
+        has = np.zeros(len(ordered), np.bool_)
+        for column in (*stored, *more):
+            has |= column != 0
+        some = ordered[has[ordered]]
         sha.update(_text(season.name) + u64(len(some)))
         for rows in _pieces(len(some)):
             piece = some[rows]
-            sha.update(_table(state.wallets.address[piece], columns[:, piece]))
+            now = stored[:, piece] + more[:, piece]  # both below 2**62, or Python integers
+            sha.update(_table(state.wallets.address[piece], now))
     sha.update(u64(len(days)))
     for day, shares in days:
         sha.update(u64(day.day))
