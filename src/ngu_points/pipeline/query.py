@@ -28,7 +28,10 @@ STEP_MAX = 200_000
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A state looked at from a time at or after its last event, under some rates."""
+    """A state looked at from a time at or after its last event, under some rates.
+
+    What is asked is worked out then: ask before a state that changes in place (`Hot`) does.
+    """
 
     state: State
     rules: Rules
