@@ -53,7 +53,9 @@ def measure(task: Task) -> Outcome:
 
 
 def _words(folder: Path, kind: str) -> list[str]:
-    return [str(folder / "venv" / "bin" / "dipdup"), "-c", "dipdup.yaml", "-c", f"{kind}.yaml"]
+    # Not the script beside it: that names the folder in which it was installed.
+    interpreter = str(folder / "venv" / "bin" / "python")
+    return [interpreter, "-m", "dipdup", "-c", "dipdup.yaml", "-c", f"{kind}.yaml"]
 
 
 def _local(folder: Path, throttle: float) -> dict[str, str]:

@@ -16,8 +16,8 @@ from ngu_points.engine.rules import FOREVER
 from ngu_points.engine.runs import NOBODY
 from ngu_points.pipeline.query import View
 
-FEW = 10_000
-"""Wallets whose lines are taken one by one at most; of more, all are taken anew."""
+FEW, PART = 10_000, 8
+"""Wallets whose lines are taken one by one: so many at most, and of all of them such a part."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +46,7 @@ class Lines:
         passed = np.flatnonzero(self.until < view.timestamp)
         fresh = np.arange(len(self.until), len(view.state.wallets))
         rows = np.unique(np.concatenate([touched, passed, fresh]))
-        if len(rows) > FEW:
+        if len(rows) > min(FEW, len(view.state.wallets) // PART):
             return lines_of(view, self.season)
         some = lines_of(_part(view, rows), self.season, self.origin)
         base, rate, until = (

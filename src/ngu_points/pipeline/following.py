@@ -29,6 +29,8 @@ from ngu_points.pipeline.query import View, refold
 
 MANY = 20_000
 """Events between two publications from which on everything is looked at anew."""
+RUNS = 200
+"""Runs that are sorted anew in the time in which the index follows one."""
 
 
 @dataclass(slots=True)
@@ -104,7 +106,8 @@ class Following:
 
     def _followed(self, old: Runs, new: Runs) -> Holders:
         holders, runs = self._holders, self.hot.state.runs
-        if holders is None or len(new) > MANY or len(holders.changed) > CHANGED:
+        many = len(old) + len(new) > min(MANY, len(runs) // RUNS)
+        if holders is None or many or len(holders.changed) > CHANGED:
             return holders_of(runs, len(self.known))
         return holders.after(old, new)
 
