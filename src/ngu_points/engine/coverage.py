@@ -102,7 +102,8 @@ def announce(covered: Covered, sequence: int) -> list[Delivery]:
     """What the monitor sends for a range: on each stream its events, then its record."""
     sent = []
     for stream in STREAMS:
-        events = covered.events.take(of_stream(covered.events, stream))
+        mine = of_stream(covered.events, stream)
+        events = covered.events if mine.all() else covered.events.take(mine)
         rejected = tuple(r for r in covered.rejected if r.stream == stream)
         record = Coverage(
             stream,
