@@ -128,7 +128,7 @@ def main() -> None:
     configure_logging(os.environ.get("LOG_LEVEL", "info"))
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
     with contextlib.suppress(OSError):
-        os.nice(10)
+        os.nice(19)
     asyncio.run(serve(orders.config, socket.socket(fileno=orders.handle)))
 
 
