@@ -27,7 +27,7 @@ def machine(now: float) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memoryMB": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
-        "system": platform.platform(),
+        "system": _system(),
         "load": [round(value, 2) for value in os.getloadavg()],
         "python": sys.version.split()[0],
         "numpy": np.__version__,
@@ -44,6 +44,13 @@ def _said(*words: str) -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "none"
+
+
+def _system() -> str:
+    """Kernel, architecture and C library; what a vendor adds to the release says nothing."""
+    release = platform.release().partition("-")[0].rpartition(".")[0]
+    libc = " ".join(platform.libc_ver()).strip()
+    return ", ".join(filter(None, (f"{platform.system()} {release}", platform.machine(), libc)))
 
 
 def _processor() -> str:
