@@ -209,11 +209,14 @@ def test_a_folder_is_no_database(served: FaultyNode, tmp_path: Path) -> None:
     assert str(tmp_path / "file") in ended.complaint
 
 
-def test_a_folder_that_may_not_be_written(served: FaultyNode) -> None:
+def test_a_folder_that_may_not_be_written(
+    served: FaultyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the right to write, the line names the folder."""
     with tempfile.TemporaryDirectory(prefix="ngu-read-only-") as name:
         folder = Path(name)
         folder.chmod(0o555)
+        monkeypatch.chdir(folder)  # the checkout may be closed to others, ngu.toml is looked for
         with as_somebody_else():
             ended = run(served, "sync", folder / "ngu.db")
         assert ended.code == 1
