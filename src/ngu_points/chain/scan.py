@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ngu_points.chain.contract import MAX_TOPICS, EventShape, Field
-from ngu_points.engine.events import I64, NARROW, U8, Bool, Events, Kind
+from ngu_points.engine.events import I64, NARROW, U8, Bool, Events, Kind, nobody
 
 _SPACE = b" \t\n\r"
 _MEMBER = re.compile(
@@ -394,11 +394,13 @@ def _result(page: _Page, classes: list[_Class], odd: list[int]) -> Scan:
     table["timestamp"][~timed[which]] = -1
     events, ours = _events(classes, which, table)
     good = _possible(events)
-    doubtful = [*odd, *places[ours][~good].tolist()]
     sound = ~ours
     sound[ours] = good
+    if sound.all():
+        return Scan(events, _positions(table), tuple((at, page.log(at)) for at in odd))
+    doubtful = [*odd, *places[ours][~good].tolist()]
     return Scan(
-        events if good.all() else events.take(good),
+        events.take(good),
         _positions(_rows(table, np.flatnonzero(sound))),
         tuple((at, page.log(at)) for at in doubtful),
     )
@@ -408,7 +410,8 @@ def _events(classes: list[_Class], which: I64, table: npt.NDArray[Any]) -> tuple
     """The rows that are events of ours, possible or not, and which rows these are."""
     shapes = [one.template.shape for one in classes]
     ours = np.array([shape is not None for shape in shapes], np.bool_)[which]
-    which, table = which[ours], _rows(table, np.flatnonzero(ours))
+    if not ours.all():
+        which, table = which[ours], _rows(table, np.flatnonzero(ours))
     addresses = b"".join(one.template.address for one in classes)
     sender, recipient = _plain(table, "sender"), _plain(table, "recipient")
     first, second = _plain(table, "first"), _plain(table, "second")
@@ -418,8 +421,8 @@ def _events(classes: list[_Class], which: I64, table: npt.NDArray[Any]) -> tuple
     quantity[single[which]] = 1
     kind = np.array([Kind.MINT if s is None else s.kind for s in shapes], np.uint8)[which]
     moved = kind == Kind.TRANSFER
-    kind[moved & ~recipient.any(axis=1)] = Kind.BURN
-    kind[moved & ~sender.any(axis=1)] = Kind.MINT
+    kind[moved & nobody(recipient)] = Kind.BURN
+    kind[moved & nobody(sender)] = Kind.MINT
     events = Events(
         kind=kind,
         block=_plain(table, "block"),
@@ -451,7 +454,7 @@ def _plain(table: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 def _possible(events: Events) -> Bool:
     """Rows that are events as they stand; a wrapped difference of tokens is never below NARROW."""
     first, quantity = events.first, events.quantity
-    somebody = events.sender.any(axis=1) | events.recipient.any(axis=1)
+    somebody = ~(nobody(events.sender) & nobody(events.recipient))
     low = (first >= 0) & (first < NARROW) & (quantity >= 1) & (quantity < NARROW)
     possible: Bool = low & (first + quantity < NARROW) & somebody
     return possible

@@ -19,6 +19,7 @@ from ngu_points.embedded.queue import KEEP
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Coverage, Covered, Delivery
 from ngu_points.engine.events import concat
+from ngu_points.engine.moves import indexed
 from ngu_points.engine.rules import Rules
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.persist import validate
@@ -104,7 +105,7 @@ def _whole(position: Position, record: Coverage, deliveries: list[Delivery]) -> 
         parent_hash,
         record.last_hash,
         record.timestamp,
-        events.sorted(),
+        indexed(events.sorted()),
         tuple(sorted(letters, key=lambda r: (r.block, r.log_index))),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ngu_points.engine.coverage import STREAMS, Coverage, Delivery, of_stream
-from ngu_points.engine.events import MAX_TOKEN, Events, Kind, Rejected
+from ngu_points.engine.events import MAX_TOKEN, Events, Kind, Rejected, nobody
 from ngu_points.errors import BadInput
 from ngu_points.pipeline.interfaces import Store
 
@@ -55,9 +55,9 @@ def _of_its_kind(events: Events, stream: str) -> None:
     """A kind leaves some fields empty: what stood there would be lost without a word."""
     staking = events.kind >= Kind.STAKE
     odd = events.kind > Kind.UNSTAKE
-    odd |= staking & ((events.quantity != 1) | events.recipient.any(axis=1))
-    odd |= (events.kind == Kind.MINT) & events.sender.any(axis=1)
-    odd |= (events.kind == Kind.BURN) & events.recipient.any(axis=1)
+    odd |= staking & (events.quantity != 1)
+    odd |= (staking | (events.kind == Kind.BURN)) & ~nobody(events.recipient)
+    odd |= (events.kind == Kind.MINT) & ~nobody(events.sender)
     if odd.any():
         raise BadInput(f"an event on the {stream} stream has a field that its kind does not have")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import I64, U8, Indexed, Rejected, concat
-from ngu_points.engine.numbers import distinct
+from ngu_points.engine.moves import indexed
 from ngu_points.engine.state import among
 from ngu_points.errors import StoreError
 from ngu_points.pipeline.pack import Columns, pack, unpack
@@ -112,7 +112,8 @@ def events_of(columns: Mapping[str, Any] | Columns, rows: I64 | None = None) -> 
         column = columns[name]
         return column if rows is None else column.take(rows, axis=0)
 
-    at, sender, recipient = part("block_row"), part("sender"), part("recipient")
+    at = part("block_row")
+    sender, recipient, contract = part("sender"), part("recipient"), part("contract")
     address = columns["address"]
     return Indexed(
         kind=part("kind"),
@@ -124,12 +125,13 @@ def events_of(columns: Mapping[str, Any] | Columns, rows: I64 | None = None) -> 
         recipient=address.take(recipient, axis=0),
         first=part("first"),
         quantity=part("quantity"),
-        contract=address.take(part("contract"), axis=0),
+        contract=address.take(contract, axis=0),
         block_hash=columns["block_hash"].take(at, axis=0),
         tx_hash=part("tx_hash"),
         table=address,
         sender_at=sender,
         recipient_at=recipient,
+        contract_at=contract,
     )
 
 
@@ -163,7 +165,7 @@ def _head(columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def _columns(covered: Covered, identity: Identity) -> dict[str, object]:
-    events = covered.events
+    events = indexed(covered.events)
     head = {
         "format": 1,
         "chainId": identity.chain_id,
@@ -179,9 +181,6 @@ def _columns(covered: Covered, identity: Identity) -> dict[str, object]:
     first_row = np.flatnonzero(np.diff(events.block, prepend=-1))  # they are in block order
     block = events.block[first_row]
     block_row = np.repeat(np.arange(len(block)), np.diff(first_row, append=len(events)))
-    logged, contract = _contracts(events.contract)
-    address, at = distinct(np.concatenate([events.sender, events.recipient, logged]))
-    sender, recipient, named = np.split(at.astype(np.uint32), [len(events), 2 * len(events)])
     letters = {"letters": _letters(covered.rejected)} if covered.rejected else {}
     return letters | {
         "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
@@ -192,21 +191,14 @@ def _columns(covered: Covered, identity: Identity) -> dict[str, object]:
         "block_hash": events.block_hash[first_row],
         "tx_index": events.tx_index.astype(np.uint32),
         "log_index": events.log_index.astype(np.uint32),
-        "address": address,
-        "sender": sender,
-        "recipient": recipient,
-        "contract": named[contract],
+        "address": events.table,
+        "sender": events.sender_at,
+        "recipient": events.recipient_at,
+        "contract": events.contract_at,
         "first": events.first,
         "quantity": events.quantity,
         "tx_hash": events.tx_hash,
     }
-
-
-def _contracts(contract: U8) -> tuple[U8, I64]:
-    """The distinct contracts, nearly always one, and which of them each event is of."""
-    if len(contract) and (contract == contract[0]).all():
-        return contract[:1], np.zeros(len(contract), np.int64)
-    return distinct(contract)
 
 
 def _letters(rejected: Sequence[Rejected]) -> U8:
