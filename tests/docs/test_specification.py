@@ -15,7 +15,7 @@ from chains import Chain, columns
 from ngu_points.embedded import buffer
 from ngu_points.embedded.rows import batch_rows, staking_rows
 from ngu_points.embedded.store import Store
-from ngu_points.engine.coverage import BATCH, STAKING, announce
+from ngu_points.engine.coverage import BATCH, STAKING, announce, announced
 from ngu_points.engine.events import event_id, ids
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import UsageError
@@ -110,13 +110,13 @@ def test_the_buffer_is_due_at_1_mb_or_60_seconds() -> None:
     assert (buffer.SIZE, buffer.INTERVAL) == (1024 * 1024, 60)
     held = buffer.Buffer()
     assert not held.due(1e9)
-    held.add(announce(Chain(STORY, 9, 200).covered(0, 9), 1), 100.0)
+    held.add(announced(Chain(STORY, 9, 200).covered(0, 9), 1), 100.0)
     assert not held.due(159.9)
     assert held.due(160.0)
-    assert len(held.take()) == 2
+    assert len(held.take()) == 1
     assert not held.due(1e9)
     many = replace(Chain(STORY, 9, 200).covered(0, 9), events=columns(STORY * 2000))
-    held.add(announce(many, 2), 0.0)
+    held.add(announced(many, 2), 0.0)
     assert held.due(0.0)
 
 

@@ -25,10 +25,11 @@ from ngu_points.embedded.history import History
 from ngu_points.embedded.mend import mend
 from ngu_points.embedded.rebuild import rebuild
 from ngu_points.embedded.store import Store
-from ngu_points.engine.coverage import announce
+from ngu_points.engine.coverage import announced, deliveries
 from ngu_points.engine.events import empty, ids
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import StoreError
+from ngu_points.pipeline.process import ingest
 
 SOON = 100 * 365 * DAY + NOW  # every event is old by then
 RULES = Rules()
@@ -46,9 +47,14 @@ CHAIN = Chain(
 MARK = expected(RULES, CHAIN.events, CHAIN.last_timestamp, CHAIN.last_block)
 
 
-def taken(bulk: Bulk, chain: Chain, first: int, last: int, sequence: int = 1) -> None:
-    """The blocks of a range go in as one delivery of each stream."""
-    list(bulk.ingest(announce(chain.covered(first, last), sequence), bulk.store.rules, SOON))
+def taken(bulk: Bulk, chain: Chain, first: int, last: int, sequence: int = 1, now=SOON) -> None:
+    """The blocks of a range go in as one, the short way if they fit."""
+    ranges, rules = [announced(chain.covered(first, last), sequence)], bulk.store.rules
+    if bulk.fits(ranges, now):
+        bulk.archive(ranges, rules)
+        return
+    for step in ingest(bulk.store, deliveries(*ranges), rules, now):
+        bulk.history.add(step.events)
 
 
 def rows_of(store: Store) -> Any:
@@ -77,8 +83,7 @@ def test_any_mixture_of_both_ways_leaves_the_same_record(history, data) -> None:
                 store.close()
                 store = Store.open(Path(folder) / "ngu.db", rules, write=True)
         with closing(store), closing(new_store(Path(other), rules)) as plain:
-            list(Bulk(plain, History(plain)).ingest(
-                announce(chain.covered(0, chain.last_block), 1), rules, NOW))  # fmt: skip
+            taken(Bulk(plain, History(plain)), chain, 0, chain.last_block, now=NOW)
             mark = expected(rules, events, until, chain.last_block)
             assert store.fingerprint() == plain.fingerprint() == mark
             held = History(store).between(0, chain.last_block)
@@ -121,7 +126,7 @@ def test_recent_or_unfinal_events_and_small_deliveries_take_the_long_way(tmp_pat
         with closing(new_store(folder, RULES)) as store:
             store.final = final
             bulk = Bulk(store, History(store), segment=segment)
-            list(bulk.ingest(announce(CHAIN.covered(0, 30), 1), RULES, now))
+            taken(bulk, CHAIN, 0, 30, now=now)
             assert len(store.db.execute("SELECT * FROM batch_events").fetchall()) == 3
             assert store.fingerprint() == MARK
 

@@ -52,7 +52,7 @@ async def settle(world: World) -> None:
 
 async def _caught_up(world: World, app: App) -> Block | None:
     """Read what there is; the last block read, None if the chain is shorter than that."""
-    ingest = app._ingest
+    ingest = app._deliver
     world.prepare(app)
     world.look(app)
     await app.on_worker(world.stream.drain, ingest)

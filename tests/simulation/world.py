@@ -183,7 +183,7 @@ class World:
 
     async def _follow(self) -> None:
         async with opened(self.config) as app:
-            await app.on_worker(self.stream.drain, app._ingest)
+            await app.on_worker(self.stream.drain, app._deliver)
             self.prepare(app)
             self.look(app)
             stop = asyncio.Event()
@@ -200,7 +200,8 @@ class World:
         """Small limits, so that a small world reaches them."""
         app.now = self.now
         app.buffer = Buffer(self.rng.choice([1, 2_000, 1 << 20]), self.rng.choice([1.0, 60.0]))
-        ingest, go_back, read = app._ingest, app._go_back, app.reader.read
+        app.bulk.segment = self.rng.choice([1, 20, 50_000])
+        ingest, go_back, read = app._deliver, app._go_back, app.reader.read
         rpc: Any = app.reader.rpc
         distrust = rpc.distrust
 
@@ -216,7 +217,7 @@ class World:
             self.report.faults["times the app went back"] += 1
             go_back(common)
 
-        app._ingest = partial(self.stream.carry, ingest)  # type: ignore[method-assign]
+        app._deliver = partial(self.stream.carry, ingest)  # type: ignore[method-assign]
         app._go_back = went_back  # type: ignore[method-assign]
         app.reader.read = partial(  # type: ignore[method-assign]
             self._second_opinion, rpc, read

@@ -26,12 +26,20 @@ from ngu_points.embedded.history import History
 from ngu_points.embedded.retractions import remember
 from ngu_points.embedded.scores import Noted, note_endpoints
 from ngu_points.embedded.store import Store
-from ngu_points.engine.coverage import Covered, Head, announce, ready_through
+from ngu_points.engine.coverage import (
+    Announced,
+    Covered,
+    Delivery,
+    Head,
+    announced,
+    deliveries,
+    ready_through,
+)
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import StoreError, TransientError, UsageError
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.monitor import Forked, cover, first_common
-from ngu_points.pipeline.process import Step, process
+from ngu_points.pipeline.process import Step, ingest, process
 from ngu_points.pipeline.segments import Identity
 
 log = logging.getLogger("ngu")
@@ -138,7 +146,7 @@ class App:
     async def _take(self, covered: Covered) -> None:
         self._sequence += 1
         now = time.monotonic()
-        self.buffer.add(announce(covered, self._sequence), now)
+        self.buffer.add(announced(covered, self._sequence), now)
         writing = self._flushing is not None and not self._flushing.done()
         old = self.bulk.is_old(covered.timestamp, covered.to_block, int(self.now()))
         due = self.buffer.late(now) if old else self.buffer.due(now)
@@ -148,12 +156,10 @@ class App:
     async def _flush(self) -> None:
         """Hand the buffer to the worker; waits for the one before, so that at most two are held."""
         await self._settled()
-        deliveries = self.buffer.take()
-        if deliveries:
-            future = asyncio.get_running_loop().run_in_executor(
-                self._worker, self._ingest, deliveries
-            )
-            self._flushing = future
+        ranges = self.buffer.take()
+        if ranges:
+            loop = asyncio.get_running_loop()
+            self._flushing = loop.run_in_executor(self._worker, self._ingest, ranges)
 
     async def _settled(self) -> None:
         if self._flushing is not None:
@@ -167,8 +173,15 @@ class App:
 
     # On the worker thread -----------------------------------------------------------------
 
-    def _ingest(self, deliveries: Any) -> None:
-        for step in self.bulk.ingest(deliveries, self.rules, int(self.now())):
+    def _ingest(self, ranges: list[Announced]) -> None:
+        if self.bulk.fits(ranges, int(self.now())):
+            self._stepped(self.bulk.archive(ranges, self.rules))
+        else:
+            self._deliver([delivery for told in ranges for delivery in deliveries(told)])
+
+    def _deliver(self, sent: list[Delivery]) -> None:
+        for step in ingest(self.store, sent, self.rules, int(self.now())):
+            self.history.add(step.events)
             self._stepped(step)
 
     def _backlog(self, head: Head) -> None:

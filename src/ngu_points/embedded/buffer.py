@@ -1,11 +1,10 @@
-"""The stream on one machine: deliveries held until there are enough of them, or long enough."""
+"""The streams on one machine: ranges held until there are enough of them, or long enough."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 
-from ngu_points.engine.coverage import Delivery
+from ngu_points.engine.coverage import Announced
 from ngu_points.engine.events import Events
 
 SIZE = 1 << 20  # bytes, the specification's buffer size
@@ -14,18 +13,18 @@ BUSY = 16  # times the size, that may gather while the batch before is being wri
 
 
 class Buffer:
-    """Deliveries of both streams in the order in which they came."""
+    """What both streams are to deliver, range by range, in the order in which they came."""
 
     def __init__(self, size: int = SIZE, interval: float = INTERVAL) -> None:
         self.size = size
         self.interval = interval
-        self.held: list[Delivery] = []
+        self.held: list[Announced] = []
         self.bytes = 0
         self.since: float | None = None
 
-    def add(self, deliveries: Sequence[Delivery], now: float) -> None:
-        self.held += deliveries
-        self.bytes += sum(_size(d) for d in deliveries)
+    def add(self, told: Announced, now: float) -> None:
+        self.held.append(told)
+        self.bytes += _size(told)
         if self.since is None:
             self.since = now
 
@@ -42,12 +41,13 @@ class Buffer:
         """Whether it must be taken before more is added, however long that takes."""
         return self.bytes >= BUSY * self.size
 
-    def take(self) -> list[Delivery]:
+    def take(self) -> list[Announced]:
         """Everything held; the buffer is empty then."""
         held, self.held, self.bytes, self.since = self.held, [], 0, None
         return held
 
 
-def _size(delivery: Delivery) -> int:
-    columns: int = sum(getattr(delivery.events, f.name).nbytes for f in fields(Events))
-    return columns + sum(len(r.raw) for r in delivery.rejected)
+def _size(told: Announced) -> int:
+    covered = told.covered
+    columns: int = sum(getattr(covered.events, f.name).nbytes for f in fields(Events))
+    return columns + sum(len(r.raw) for r in covered.rejected)

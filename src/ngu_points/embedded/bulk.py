@@ -8,8 +8,9 @@ events and at the end. A crash in between costs a fold from the archive, nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,13 +18,14 @@ from ngu_points.embedded.archive import write_segment
 from ngu_points.embedded.history import SEGMENT, History
 from ngu_points.embedded.queue import KEEP
 from ngu_points.embedded.store import Store
-from ngu_points.engine.coverage import Coverage, Covered, Delivery
+from ngu_points.engine.coverage import Announced, Covered
 from ngu_points.engine.events import concat
 from ngu_points.engine.moves import indexed
 from ngu_points.engine.rules import Rules
+from ngu_points.errors import BadInput
 from ngu_points.pipeline.interfaces import Position
-from ngu_points.pipeline.persist import validate
-from ngu_points.pipeline.process import Step, in_line, ingest
+from ngu_points.pipeline.persist import impossible, is_letter
+from ngu_points.pipeline.process import Step
 from ngu_points.pipeline.query import refold
 
 ROWS_EVERY = 10_000_000
@@ -31,7 +33,7 @@ ROWS_EVERY = 10_000_000
 
 
 class Bulk:
-    """Takes deliveries into a store and its archive, old ones the short way."""
+    """The short way of ranges into a store and its archive."""
 
     def __init__(self, store: Store, history: History, *, segment: int = SEGMENT) -> None:
         self.store = store
@@ -44,69 +46,65 @@ class Bulk:
         """Whether events up to a block would have left the working queue by now."""
         return block <= self.store.final and timestamp < now - KEEP
 
-    def ingest(self, deliveries: list[Delivery], rules: Rules, now: int) -> Iterator[Step]:
-        """Persist and process (see `pipeline.process.ingest`); the list may be empty afterwards."""
-        record = in_line(deliveries, self.store.position().block)
-        if record is None or not self._fits(record, deliveries, now):
-            for step in ingest(self.store, deliveries, rules, now):
-                self.history.add(step.events)
-                yield step
-            return
-        yield self._archive(record, deliveries, rules)
-        if self.waiting >= ROWS_EVERY:
-            self.settle()
-
     def settle(self) -> None:
         """Bring the rows up to the position."""
         self.store.write_rows()
         self.waiting = 0
 
-    def _fits(self, record: Coverage, deliveries: Sequence[Delivery], now: int) -> bool:
-        """Whether it is a segment's worth of old events, and all before it is archived."""
-        enough = sum(len(d.events) for d in deliveries) >= self.segment
-        if not enough or not self.is_old(record.timestamp, record.to_block, now):
+    def fits(self, ranges: Sequence[Announced], now: int) -> bool:
+        """Whether it is a segment's worth of old events, next in line, and all before it is
+        archived."""
+        last = ranges[-1].covered
+        enough = sum(len(told.covered.events) for told in ranges) >= self.segment
+        if not enough or not self.is_old(last.timestamp, last.to_block, now):
             return False
         store = self.store
         self.history.seal(store.final, least=1)
-        return store.archived() == store.position().block and not store.queue.backlog()
+        position = store.position().block
+        ends = [position, *(told.covered.to_block for told in ranges)]
+        in_line = all(t.covered.from_block == e + 1 for t, e in zip(ranges, ends, strict=False))
+        return in_line and store.archived() == position and not store.queue.backlog()
 
-    def _archive(self, record: Coverage, deliveries: list[Delivery], rules: Rules) -> Step:
+    def archive(self, ranges: list[Announced], rules: Rules) -> Step:
+        """Persist and process ranges that fit, in one commit; their list is empty afterwards."""
         store = self.store
-        records = [told for delivery in deliveries for told in delivery.coverage]
-        covered = _whole(store.position(), record, deliveries)
+        records = [record for told in ranges for record in told.records]
+        covered = _whole(ranges)
         writing = self._writer.submit(write_segment, store.archive, covered, store.identity())
-        position = Position(record.to_block, record.last_hash, record.timestamp)
+        position = Position(covered.to_block, covered.last_hash, covered.timestamp)
         with store.commit():
             store.leave_rows()
             try:
                 again = refold(rules, [covered], store.hot)
             finally:
                 name = writing.result()
-            store.queue.put_rejected(covered.rejected, record.timestamp)
+            store.queue.put_rejected(covered.rejected, covered.timestamp)
             store.queue.put_coverage(records)
             store.sealed(covered, name)
             store.apply_archived(again, _counted(store, covered, len(again.notes)), position)
         self.waiting += len(covered.events)
+        if self.waiting >= ROWS_EVERY:
+            self.settle()
         return Step(position, covered.events, len(again.notes), len(again.days))
 
 
-def _whole(position: Position, record: Coverage, deliveries: list[Delivery]) -> Covered:
-    """Deliveries that are next in line as one range; they leave their list, to be held once."""
-    for delivery in deliveries:
-        validate(delivery)
-    parent_hash = deliveries[0].coverage[0].parent_hash
-    letters = [letter for delivery in deliveries for letter in delivery.rejected]
-    events = concat([delivery.events for delivery in deliveries])
-    del delivery
-    deliveries.clear()
-    return Covered(
-        position.block + 1,
-        record.to_block,
-        parent_hash,
-        record.last_hash,
-        record.timestamp,
-        indexed(events.sorted()),
-        tuple(sorted(letters, key=lambda r: (r.block, r.log_index))),
+def _whole(ranges: list[Announced]) -> Covered:
+    """Ranges that follow each other as one; they leave their list, to be held once."""
+    first, last = ranges[0].covered, ranges[-1].covered
+    events = concat([told.covered.events for told in ranges])
+    letters = [letter for told in ranges for letter in told.covered.rejected]
+    ranges.clear()
+    why = impossible(events)
+    if why:
+        raise BadInput(f"an event of blocks {first.from_block}..{last.to_block} has {why}")
+    if not all(map(is_letter, letters)):
+        raise BadInput(f"a dead letter of blocks {first.from_block}..{last.to_block} is of no log")
+    return replace(
+        last,
+        from_block=first.from_block,
+        parent_hash=first.parent_hash,
+        events=indexed(events.sorted()),
+        rejected=tuple(sorted(letters, key=lambda r: (r.block, r.log_index))),
     )
 
 

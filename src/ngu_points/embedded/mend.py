@@ -18,7 +18,7 @@ from ngu_points.embedded.history import History
 from ngu_points.embedded.rebuild import fold_all, shown_fingerprint
 from ngu_points.embedded.retractions import remember, settle
 from ngu_points.embedded.store import Store
-from ngu_points.engine.coverage import Covered, announce
+from ngu_points.engine.coverage import Covered, announced
 from ngu_points.engine.events import concat
 from ngu_points.engine.rules import Rules
 from ngu_points.pipeline.segments import Segment
@@ -111,7 +111,8 @@ def _announce_again(history: History, true: Truth) -> None:
             covered = Covered(record.from_block, record.to_block, record.parent_hash,
                               record.last_hash, record.timestamp, held.events,
                               held.rejected)  # fmt: skip
-            new = next(d.coverage[0] for d in announce(covered, 0) if d.stream == record.stream)
+            told = announced(covered, 0).records
+            new = next(one for one in told if one.stream == record.stream)
             queue.announce_again(record, new.count, new.digest)
 
 

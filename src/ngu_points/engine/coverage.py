@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ngu_points.engine.events import Bool, Events, Kind, Rejected
+from ngu_points.engine.events import U8, Bool, Events, Kind, Rejected
 
 BATCH, STAKING = "batch", "staking"
 STREAMS = (BATCH, STAKING)
@@ -57,6 +57,14 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Announced:
+    """A range as read, and the record of it for each stream."""
+
+    covered: Covered
+    records: tuple[Coverage, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
     """What travels on a stream: events of its kinds, dead letters, coverage records."""
 
@@ -77,20 +85,28 @@ def digest(events: Events, rejected: Sequence[Rejected]) -> bytes:
     return hashlib.sha256(named(events, rejected)).digest()
 
 
-def named(events: Events, rejected: Sequence[Rejected]) -> bytes:
+def named(events: Events, rejected: Sequence[Rejected]) -> bytes | memoryview:
     """(block, log index, transaction hash, block hash) of each, 80 bytes each, sorted.
 
     `events` are in position order.
     """
+    return _with_letters(_names(events), rejected)
+
+
+def _names(events: Events) -> U8:
+    """The same of events alone, uint8[n, 80]."""
     rows = np.empty((len(events), 80), np.uint8)
     rows[:, 0:8] = events.block.astype(">i8").view(np.uint8).reshape(-1, 8)
     rows[:, 8:16] = events.log_index.astype(">i8").view(np.uint8).reshape(-1, 8)
     rows[:, 16:48] = events.tx_hash
     rows[:, 48:80] = events.block_hash
-    packed = rows.tobytes()
+    return rows
+
+
+def _with_letters(names: U8, rejected: Sequence[Rejected]) -> bytes | memoryview:
     if not rejected:
-        return packed
-    items = [packed[i : i + 80] for i in range(0, len(packed), 80)]
+        return names.reshape(-1).data
+    items = [row.tobytes() for row in names]
     items += [
         r.block.to_bytes(8, "big") + r.log_index.to_bytes(8, "big") + r.tx_hash + r.block_hash
         for r in rejected
@@ -98,13 +114,13 @@ def named(events: Events, rejected: Sequence[Rejected]) -> bytes:
     return b"".join(sorted(items))
 
 
-def announce(covered: Covered, sequence: int) -> list[Delivery]:
-    """What the monitor sends for a range: on each stream its events, then its record."""
-    sent = []
+def announced(covered: Covered, sequence: int) -> Announced:
+    """A range with the number under which the monitor announces it."""
+    names, records = _names(covered.events), []
     for stream in STREAMS:
         mine = of_stream(covered.events, stream)
-        events = covered.events if mine.all() else covered.events.take(mine)
-        rejected = tuple(r for r in covered.rejected if r.stream == stream)
+        rows = names if mine.all() else names[mine]
+        rejected = [r for r in covered.rejected if r.stream == stream]
         record = Coverage(
             stream,
             sequence,
@@ -113,11 +129,27 @@ def announce(covered: Covered, sequence: int) -> list[Delivery]:
             covered.parent_hash,
             covered.last_hash,
             covered.timestamp,
-            len(events) + len(rejected),
-            digest(events, rejected),
+            len(rows) + len(rejected),
+            hashlib.sha256(_with_letters(rows, rejected)).digest(),
         )
-        sent.append(Delivery(stream, events, rejected, (record,)))
+        records.append(record)
+    return Announced(covered, tuple(records))
+
+
+def deliveries(told: Announced) -> list[Delivery]:
+    """What the monitor sends for a range: on each stream its events, then its record."""
+    covered, sent = told.covered, []
+    for record in told.records:
+        mine = of_stream(covered.events, record.stream)
+        events = covered.events if mine.all() else covered.events.take(mine)
+        rejected = tuple(r for r in covered.rejected if r.stream == record.stream)
+        sent.append(Delivery(record.stream, events, rejected, (record,)))
     return sent
+
+
+def announce(covered: Covered, sequence: int) -> list[Delivery]:
+    """The same of a range that was just read."""
+    return deliveries(announced(covered, sequence))
 
 
 def ready_through(

@@ -28,19 +28,22 @@ def validate(delivery: Delivery) -> None:
         raise BadInput(f"a delivery for stream {stream!r}: it must be one of {STREAMS}")
     if not of_stream(events, stream).all():
         raise BadInput(f"an event on the {stream} stream belongs to the other one")
-    if len(events):
-        _in_range(events, stream)
-        _of_its_kind(events, stream)
-    if not all(_is_letter(r, stream) for r in delivery.rejected):
+    why = impossible(events)
+    if why:
+        raise BadInput(f"an event on the {stream} stream has {why}")
+    if not all(r.stream == stream and is_letter(r) for r in delivery.rejected):
         raise BadInput(f"a dead letter on the {stream} stream is not of a log of it")
     if not all(_is_record(c, stream) for c in delivery.coverage):
         raise BadInput(f"a coverage record on the {stream} stream is not of a block range of it")
 
 
-def _in_range(events: Events, stream: str) -> None:
+def impossible(events: Events) -> str | None:
+    """What no decoder gives, if some event has it."""
+    if not len(events):
+        return None
     last = events.first + (events.quantity - 1)
     if (events.first < 0).any() or (events.quantity < 1).any() or (last > MAX_TOKEN).any():
-        raise BadInput(f"an event on the {stream} stream has an impossible token range")
+        return "an impossible token range"
     for column, limit in (
         (events.block, HIGHEST),
         (events.timestamp, HIGHEST),
@@ -48,23 +51,24 @@ def _in_range(events: Events, stream: str) -> None:
         (events.tx_index, INDICES),
     ):
         if column.min() < 0 or column.max() >= limit:
-            raise BadInput(f"an event on the {stream} stream has an impossible position or time")
+            return "an impossible position or time"
+    return "a field that its kind does not have" if _of_another_kind(events) else None
 
 
-def _of_its_kind(events: Events, stream: str) -> None:
+def _of_another_kind(events: Events) -> bool:
     """A kind leaves some fields empty: what stood there would be lost without a word."""
     staking = events.kind >= Kind.STAKE
     odd = events.kind > Kind.UNSTAKE
     odd |= staking & (events.quantity != 1)
     odd |= (staking | (events.kind == Kind.BURN)) & ~nobody(events.recipient)
     odd |= (events.kind == Kind.MINT) & ~nobody(events.sender)
-    if odd.any():
-        raise BadInput(f"an event on the {stream} stream has a field that its kind does not have")
+    return bool(odd.any())
 
 
-def _is_letter(letter: Rejected, stream: str) -> bool:
+def is_letter(letter: Rejected) -> bool:
+    """Whether a dead letter is one of a log on one of the streams."""
     return (
-        letter.stream == stream
+        letter.stream in STREAMS
         and 0 <= letter.block < HIGHEST
         and all(0 <= n < INDICES for n in (letter.log_index, letter.tx_index))
         and -1 <= letter.timestamp < HIGHEST
