@@ -16,7 +16,7 @@ from simulation.world import play
 
 SEEDS = 250
 PARTS = 5
-OMITTING = 40
+OMITTING = 110
 PATIENCE = 300
 KEPT = Path(__file__).with_name("seeds.txt")
 

@@ -83,10 +83,12 @@ async def _sync(given: Given, to_block: int | None) -> int:
         if to_block is not None and to_block < start:
             raise UsageError(f"--to-block {to_block} lies before the first block, {start}")
         with drawn(app.progress):
-            head = await app.catch_up(to_block)
+            head = await app.reach(to_block)
+            # both take long, and neither needs what the other does
+            mark, _ = await asyncio.gather(app.fingerprint(), app.on_worker(app.bulk.settle))
         await app.on_worker(jobs.catch_up, app.history, int(app.now()))
         await app.on_worker(app.note_running, False)
-        summary = await app.on_worker(_summary, app, head)
+        summary = await app.on_worker(_summary, app, head) | {"fingerprint": mark}
     seconds = time.monotonic() - started
     short = to_block is not None and summary["block"] < to_block
     if not given.json:
@@ -135,7 +137,6 @@ def _summary(app: App, head: Head) -> dict[str, Any]:
         "anomalies": counters.get("anomalies", 0),
         "uncertainWallets": store.uncertain_wallets(),
         "deadLetters": store.queue.dead_letters(),
-        "fingerprint": store.fingerprint(),
     }
 
 
@@ -181,6 +182,7 @@ async def _run(given: Given, listener: socket.socket | None) -> int:
             await follow(app, stop)
         head = app.progress.head or Head(-1, -1, -1)
         summary = await app.on_worker(_summary, app, head)
+        summary["fingerprint"] = await app.fingerprint()
     given.answer(summary)
     return 0
 

@@ -35,6 +35,7 @@ from ngu_points.engine.coverage import (
     deliveries,
     ready_through,
 )
+from ngu_points.engine.fingerprint import fingerprint
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import StoreError, TransientError, UsageError
 from ngu_points.pipeline.interfaces import Position
@@ -91,6 +92,12 @@ class App:
         """Run something that touches the database."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, work, *arguments)
 
+    async def fingerprint(self) -> str:
+        """Worked out beside the worker: until it is there, nothing else may change the state."""
+        days = await self.on_worker(self.store.feasts.days)
+        state, chain_id = self.store.state(), self.store.chain_id
+        return await asyncio.to_thread(fingerprint, state, days, self.rules, chain_id)
+
     # Catching up --------------------------------------------------------------------------
 
     async def catch_up(self, to_block: int | None = None, *, again: bool = False) -> Head:
@@ -98,6 +105,12 @@ class App:
 
         `again`: read from the position on, whatever has been announced behind it already.
         """
+        head = await self.reach(to_block, again=again)
+        await self.on_worker(self.bulk.settle)
+        return head
+
+    async def reach(self, to_block: int | None = None, *, again: bool = False) -> Head:
+        """The same, but rows of the state may be left behind: `bulk.settle` brings them up."""
         head = await self.reader.head()
         self.progress.head = head
         head = await self._reconciled(head)
@@ -132,7 +145,6 @@ class App:
         finally:
             await self._flush()
             await self._settled()
-        await self.on_worker(self.bulk.settle)
 
     def _read_through(self) -> Position:
         """The last block up to which both streams have been announced without a gap."""

@@ -15,7 +15,14 @@ from ngu_points.engine.coverage import Covered
 from ngu_points.errors import StoreError
 from ngu_points.pipeline import segments
 from ngu_points.pipeline.pack import Columns
-from ngu_points.pipeline.segments import Identity, decoded, encoded, identity_in, segment_name
+from ngu_points.pipeline.segments import (
+    Identity,
+    check,
+    decoded,
+    encoded,
+    identity_in,
+    segment_name,
+)
 
 
 def named(path: Path) -> tuple[int, int, int]:
@@ -70,6 +77,11 @@ def identity_of(path: Path) -> Identity:
 def read_segment(path: Path) -> Covered:
     """A segment as it was written; StoreError if it is missing or a bit of it changed."""
     return decoded(_bytes(path), str(path), path.name)
+
+
+def check_segment(path: Path) -> None:
+    """StoreError if a segment is missing or not as it was written."""
+    check(_bytes(path), str(path), path.name)
 
 
 def read_segments(folder: Path, names: Iterable[str]) -> Iterator[Covered]:

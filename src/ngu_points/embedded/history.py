@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from ngu_points.chain.decode import Decoded
-from ngu_points.embedded.archive import read_segment, read_segments, segment_files, write_segment
+from ngu_points.embedded.archive import (
+    check_segment,
+    read_segment,
+    read_segments,
+    segment_files,
+    write_segment,
+)
 from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered
 from ngu_points.engine.events import Events, blobs, concat
@@ -157,7 +163,7 @@ class History:
         for segment in self.store.segments():
             if segment.from_block <= last and segment.to_block >= first:
                 try:
-                    read_segment(self.folder / segment.name)
+                    check_segment(self.folder / segment.name)
                 except StoreError:
                     found.append(segment)
         return found

@@ -12,8 +12,8 @@ from ngu_points.embedded.history import History
 from ngu_points.embedded.repair import missing, note_damage, note_missing
 from ngu_points.embedded.retractions import settle
 from ngu_points.errors import NguError, StoreError
+from ngu_points.pipeline import board, query
 from ngu_points.pipeline import jobs as pure
-from ngu_points.pipeline import query
 from ngu_points.pipeline.schedule import JOBS, due
 
 log = logging.getLogger("ngu")
@@ -27,7 +27,7 @@ def points_recalc(history: History, now: int) -> dict[str, Any]:
     frozen = store.freeze()
     damaged = note_damage(history, now)
     view = query.View.of(state, rules)
-    ranked = query.leaderboard(view, pure.RANKED)
+    ranked = board.ranked(board.reaching(board.board_of(view), pure.RANKED), 0, pure.RANKED)
     with store.commit():
         store.db.execute("DELETE FROM leaderboard")
         store.db.executemany(

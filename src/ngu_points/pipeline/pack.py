@@ -46,15 +46,16 @@ def pack_into(file: io.BytesIO | io.BufferedRandom, arrays: Mapping[str, Any]) -
     file.write(digest)
 
 
-def unpack(data: bytes, what: str) -> dict[str, Any]:
-    """The arrays; StoreError naming `what` if a bit of it changed."""
+def unpack(data: bytes, what: str, only: str | None = None) -> dict[str, Any]:
+    """The arrays, or one of them; StoreError naming `what` if a bit of any changed."""
     body, checksum = data[:-DIGEST], data[-DIGEST:]
     if hashlib.sha256(body).digest() != checksum:
         raise StoreError(f"{what} is damaged: its checksum does not match")
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as files:
             found = files.infolist()
-        return {f.filename.removesuffix(".npy"): _wide(_array(body, f)) for f in found}
+        named = {f.filename.removesuffix(".npy"): f for f in found}
+        return {n: _wide(_array(body, f)) for n, f in named.items() if only in (None, n)}
     except DAMAGE as error:
         raise StoreError(f"{what} is damaged: {error}") from error
 

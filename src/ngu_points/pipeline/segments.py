@@ -76,20 +76,29 @@ def decoded(data: bytes, where: str, name: str) -> Covered:
     """The range in a segment's bytes; StoreError naming `where` if it is not the one of `name`."""
     columns = _unpacked(data, where, name)
     head = _head(columns)
-    if named(name)[:2] != (head["fromBlock"], head["toBlock"]):
-        raise StoreError(
-            f"{where} holds blocks {head['fromBlock']}..{head['toBlock']}, not those of its name: "
-            f"{remedy(name)}"
-        )
+    _check_range(head, where, name)
     try:
         return _covered(columns, head)
     except (LookupError, TypeError, ValueError) as error:
         raise StoreError(f"{where} is no segment that was written here: {remedy(name)}") from error
 
 
+def check(data: bytes, where: str, name: str) -> None:
+    """StoreError if the bytes are not those that were written under this name."""
+    _check_range(_head(_unpacked(data, where, name, "head")), where, name)
+
+
+def _check_range(head: Mapping[str, Any], where: str, name: str) -> None:
+    if named(name)[:2] != (head["fromBlock"], head["toBlock"]):
+        raise StoreError(
+            f"{where} holds blocks {head['fromBlock']}..{head['toBlock']}, not those of its name: "
+            f"{remedy(name)}"
+        )
+
+
 def identity_in(data: bytes, where: str, name: str) -> Identity:
     """What the archive that a segment belongs to is of."""
-    head = _head(_unpacked(data, where, name))
+    head = _head(_unpacked(data, where, name, "head"))
     return Identity(head["chainId"], head["contract"], head["kind"])
 
 
@@ -98,9 +107,9 @@ def remedy(name: str) -> str:
     return f"bring the file back, or `ngu replay {first} {last}` makes it anew from the chain"
 
 
-def _unpacked(data: bytes, where: str, name: str) -> dict[str, Any]:
+def _unpacked(data: bytes, where: str, name: str, only: str | None = None) -> dict[str, Any]:
     try:
-        return unpack(data, where)
+        return unpack(data, where, only)
     except StoreError as error:
         raise StoreError(f"{error}: {remedy(name)}") from error
 
