@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 from cli_page import render
 from pages import blocks, page
 
 from cli.program import KEPT
-from ngu_points.cli import cli
+from ngu_points.cli import MODULES, cli
 
 
 def completed(shell: str, words: str) -> str:
@@ -71,6 +73,14 @@ def test_the_pages_lines_work_in_the_shell(shell: str, question: str, tmp_path: 
                           check=False, timeout=60)  # fmt: skip
     assert "leaderboard" in done.stdout, done.stderr
     assert "not found" not in done.stderr
+
+
+def test_every_command_is_where_it_is_looked_for() -> None:
+    """The table from which one module is imported has all commands of that module."""
+    for module, names in MODULES.items():
+        held = import_module(f"ngu_points.cli.{module}").COMMANDS
+        assert tuple(command.name for command in held) == names
+    assert cli.get_command(click.Context(cli), "nothing") is None
 
 
 def test_commands_options_and_choices_are_completed() -> None:

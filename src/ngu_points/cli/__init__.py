@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from functools import cache
 from importlib import import_module
 
 import click
@@ -17,28 +16,51 @@ from ngu_points.cli.memory import one_heap
 from ngu_points.errors import NguError, UsageError, one_line
 from ngu_points.logs import configure_logging
 
+MODULES = {
+    "demo": ("demo",),
+    "work": ("init", "sync", "run", "recalc"),
+    "look": ("status", "points", "token", "leaderboard", "export", "fingerprint"),
+    "snapshot": ("snapshot",),
+    "analysis": ("analysis",),
+    "top": ("top",),
+    "verify": ("verify",),
+    "recover": (
+        "gaps",
+        "replay",
+        "certify",
+        "drain",
+        "rewind",
+        "rebuild",
+        "dead-letters",
+        "retractions",
+    ),
+    "monitor": ("monitor",),
+}
+"""In which module each command is, in the order of use."""
+
 
 class _InOrder(click.Group):
-    """Commands in the order of use, not of the alphabet; they are imported when one is asked for:
-    the version is told without them."""
+    """Commands in the order of use, not of the alphabet; each is imported when it is asked for."""
 
     @property
     def commands(self) -> dict[str, click.Command]:
-        return _commands()
+        return {str(c.name): c for module in MODULES for c in _imported(module)}
 
     @commands.setter
     def commands(self, _: object) -> None:
         """Click sets none; ours are fixed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
-        return list(self.commands)
+        return [name for names in MODULES.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        found = [c for m, names in MODULES.items() if cmd_name in names for c in _imported(m)]
+        return next((command for command in found if command.name == cmd_name), None)
 
 
-@cache
-def _commands() -> dict[str, click.Command]:
-    names = ("work", "look", "snapshot", "analysis", "top", "verify", "recover", "monitor")
-    modules = [import_module(f"ngu_points.cli.{name}") for name in names]
-    return {str(c.name): c for module in modules for c in module.COMMANDS}
+def _imported(module: str) -> tuple[click.Command, ...]:
+    commands: tuple[click.Command, ...] = import_module(f"ngu_points.cli.{module}").COMMANDS
+    return commands
 
 
 @click.group(
@@ -65,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exit 0 done, 1 failed, 2 wrong usage, 3 done but something is in doubt."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     one_heap()
+    # NumPy's library for matrices starts threads that we have no use for: 0.1 s on two cores
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         configure_logging(os.environ.get("LOG_LEVEL", "info"))
         code = cli.main(words, prog_name="ngu", standalone_mode=False)
