@@ -30,7 +30,8 @@ class Board:
     denominator: int
     totals: Ints  # over all seasons
     total_denominator: int
-    ascending: Ints  # the numerators once more, the least first
+    ascending: Ints  # the numerators once more, the least first, and below each `bits` of its row
+    bits: int  # 0 where both do not fit into an integer
     ranked: int  # wallets with points
     order: I64
 
@@ -46,7 +47,7 @@ def board_of(view: View, season: int | None = None) -> Board:
     season = view.season if season is None else season
     if not view.rules.seasons:
         nothing = np.zeros(len(view.state.wallets), np.int64)
-        return Board(view, 0, nothing, 1, nothing, 1, nothing, 0, np.zeros(0, np.int64))
+        return Board(view, 0, nothing, 1, nothing, 1, nothing, 0, 0, np.zeros(0, np.int64))
     points = view.points(season)
     totals = points if len(view.rules.seasons) == 1 else view.points()
     return board_with(view, season, points, totals)
@@ -57,11 +58,19 @@ def board_with(
 ) -> Board:
     """The leaderboard where everybody's points in the season and in all are known."""
     numerators, denominator = points
-    ascending = np.sort(numerators)
-    ranked = len(ascending) - int(np.searchsorted(ascending, 0, side="right"))
+    ascending, bits = _with_rows(numerators)
+    ranked = len(ascending) - int(np.searchsorted(ascending, 1 << bits))
     order = np.zeros(0, np.int64)
-    board = Board(view, season, numerators, denominator, *totals, ascending, ranked, order)
+    board = Board(view, season, numerators, denominator, *totals, ascending, bits, ranked, order)
     return reaching(board, BEST)
+
+
+def _with_rows(numerators: Ints) -> tuple[Ints, int]:
+    """The column in ascending order, and how many low bits of each value are its row."""
+    bits = len(numerators).bit_length()
+    if numerators.dtype == object or int(numerators.max(initial=0)) >> (62 - bits):
+        return np.sort(numerators), 0
+    return np.sort(numerators << bits | np.arange(len(numerators))), bits
 
 
 def reaching(board: Board, end: int) -> Board:
@@ -69,21 +78,24 @@ def reaching(board: Board, end: int) -> Board:
     if min(end, board.ranked) <= len(board.order):
         return board
     count = board.ranked if end > BEST else min(BEST, board.ranked)
-    rows = np.flatnonzero(board.numerators >= board.ascending[-count])
+    rows = np.flatnonzero(board.numerators >= board.ascending[-count] >> board.bits)
     sorted_ = facts.rank(board.numerators[rows], board.view.state.wallets.address[rows])
     return replace(board, order=rows[sorted_][:count])
 
 
 def rank_of(board: Board, row: int) -> int | None:
     """A wallet's rank, from 1; None without points."""
-    mine = board.numerators[row]
+    mine, ascending, bits = int(board.numerators[row]), board.ascending, board.bits
     if mine <= 0:
         return None
-    low, high = (int(np.searchsorted(board.ascending, mine, side=s)) for s in ("left", "right"))
-    above = len(board.ascending) - high
+    low, high = (int(np.searchsorted(ascending, value << bits)) for value in (mine, mine + 1))
+    above = len(ascending) - high
     if high - low == 1:
         return 1 + above
-    equal = np.flatnonzero(board.numerators == mine)
+    if bits:
+        equal = ascending[low:high] & ((1 << bits) - 1)
+    else:
+        equal = np.flatnonzero(board.numerators == mine)
     names = board.view.state.wallets.address[equal].view("S20")[:, 0]  # compared byte by byte
     return 1 + above + int(np.count_nonzero(names < names[equal == row]))
 
