@@ -230,6 +230,11 @@ def test_what_was_proven_of_another_branch_is_forgotten(scene: Scene, tmp_path: 
     assert (status["block"], status["certified"]) == (161, ["1..100"])
     back = ngu("rewind", 40, "--db", db, "--json").json
     assert (dry["block"], dry["eventsDropped"]) == (back["block"], back["eventsDropped"])
+    for word in ("40", "41", "--dry-run 40"):
+        again = ngu("rewind", *word.split(), "--db", db, "--json")
+        assert (again.code, again.json["block"], again.json["eventsDropped"]) == (0, 40, 0)
+    assert again.json["from"] == 40
+    assert "nothing to take back" in ngu("rewind", 40, "--db", db).out
     status = ngu("status", "--db", db, "--json").json
     assert (status["certified"], status["verified"]) == ([], None)
     beyond = ngu("replay", 60, 161, "--dry-run", *words)

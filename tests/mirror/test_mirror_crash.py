@@ -75,7 +75,7 @@ def test_it_may_die_at_any_call(stage: Stage, model: Client, words: tuple[object
     calls, right, then = model.calls - before, all_rows(stage), position(stage)
     for number in range(POINTS_TRIED):
         as_it_was()
-        model.dies_at = model.calls + 2 + number * (calls - 4) // (POINTS_TRIED - 1)
+        model.dies_at = model.calls + number * (calls - 1) // (POINTS_TRIED - 1)
         with pytest.raises(Dead):
             stage.ngu(*words)
         model.dies_at = None

@@ -115,11 +115,12 @@ def test_a_replay_brings_back_what_was_lost(stage: Stage) -> None:
 
 def spoil_the_past(stage: Stage) -> None:
     """Fold again without the events of block 27, as if the node had left them out."""
-    stage.ngu("rewind", 26)
-    stage.sequence = position(stage)["sequence"]
+    stage.ngu("rewind", 26)  # to the last end of a range before it
+    sent = position(stage)
+    stage.sequence = sent["sequence"]
     right = stage.read
     stage.read = lambda a, b: without(right(a, b), 27)  # type: ignore[method-assign]
-    stage.send(27, LAST, int(time.time()))
+    stage.send(sent["block"] + 1, LAST, int(time.time()))
     del stage.read
     stage.process(int(time.time()))
     assert stage.store.position().block == LAST

@@ -28,7 +28,6 @@ class Given:
     config: Config
     json: bool
     deployment: Deployment | None = None  # with --store dynamodb
-    finished: bool = False  # the command had been broken off, and is done by now
 
     def answer(self, data: dict[str, Any]) -> None:
         """With --json: one JSON object, the last line on stdout."""

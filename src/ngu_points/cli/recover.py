@@ -339,22 +339,21 @@ def rewind(given: Given, block: int, dry: bool) -> int:
     else:
         with repairing(given, f"ngu rewind {block}") as here:
             result = _rewind(here, block, dry=False)
-    if not given.json:
+    if not given.json and result["from"] == result["block"]:
+        click.echo(f"block {result['block']:,} is the last one covered: nothing to take back")
+    elif not given.json:
         click.echo(f"{'would go ' if dry else ''}back from block {result['from']:,} to block "
                    f"{result['block']:,}: {result['eventsDropped']:,} events to read "
                    "again")  # fmt: skip
-        if not dry:
-            click.echo(f"fingerprint {result['fingerprint']}")
+    if not given.json and not dry:
+        click.echo(f"fingerprint {result['fingerprint']}")
     given.answer(result)
     return 0
 
 
 def _rewind(given: Given, block: int, *, dry: bool) -> dict[str, Any]:
     with writing(given) as history:
-        store, position = history.store, history.store.position()
-        if given.finished and position.block <= block:
-            return {"from": position.block, "block": position.block, "eventsDropped": 0,
-                    "dryRun": False, "fingerprint": store.fingerprint()}  # fmt: skip
+        store = history.store
         return repair.rewind(store, history, store.rules, block, int(time.time()), dry=dry)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -180,15 +180,14 @@ def beside(given: Given, *, strict: bool = True, asks: bool = False) -> Given:
 def repairing(given: Given, why: str, *, asks: bool = False) -> Iterator[Given]:
     """Where to repair: the database, or a copy of the deployment which then goes back.
 
-    `why` is the command. `finished` of what it gives says that this very command had been broken
-    off and is done by now.
+    `why` is the command; one that had been broken off is finished first.
     """
     if given.deployment is None:
         yield given
         return
     on, path = given.deployment, copy_of(given)
-    with mirror.repairing(on, path, why) as finished:
-        yield replace(_on_copy(given, asks=asks), finished=finished)
+    with mirror.repairing(on, path, why):
+        yield _on_copy(given, asks=asks)
 
 
 def copy_of(given: Given) -> Path:

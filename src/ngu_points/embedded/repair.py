@@ -21,7 +21,7 @@ from ngu_points.embedded.store import Store
 from ngu_points.engine.coverage import Covered, gaps
 from ngu_points.engine.events import Events, Rejected, concat
 from ngu_points.engine.rules import Rules
-from ngu_points.errors import BadInput, UsageError
+from ngu_points.errors import BadInput
 from ngu_points.pipeline.interfaces import Position
 from ngu_points.pipeline.process import EVENTS_MAX, process
 
@@ -36,12 +36,14 @@ def rewind(
     """Go back to the last range end at or below a block; what lay above is read again.
 
     Steps with before images are undone; below them the state is folded anew from the archive.
+    Where nothing lies above the block, nothing is done: so a command can be repeated.
     `dry`: only say where that would lead.
     """
     began = time.monotonic()
     before = store.position()
     if block >= before.block:
-        raise UsageError(f"{block} is not below the last covered block, {before.block}")
+        report = {"from": before.block, "block": before.block, "eventsDropped": 0, "dryRun": dry}
+        return report if dry else report | {"fingerprint": store.fingerprint(), "seconds": 0.0}
     target = end_below(store, history, block)
     dropped = len(history.between(target.block + 1, before.block).events)
     report = {"from": before.block, "block": target.block, "eventsDropped": dropped, "dryRun": dry}

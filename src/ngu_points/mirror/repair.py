@@ -116,18 +116,17 @@ def copied(on: Deployment, path: Path, *, strict: bool = True) -> None:
 
 
 @contextmanager
-def repairing(on: Deployment, path: Path, why: str) -> Iterator[bool]:
+def repairing(on: Deployment, path: Path, why: str) -> Iterator[None]:
     """Copy the deployment to `path` for a repair there, then make the tables what the copy is.
 
-    Gives whether this very command had been broken off and is finished by now: then there is
-    nothing more to do.
+    A repair that had been broken off is finished first.
     """
     with copying(path), leading(on.store, repair=True):
-        finished = _finished(on)
+        _finish(on)
         copy(on, path, led=True, strict=False)
         with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(_base(path))) as base:
             now.backup(base)
-        yield finished == why
+        yield
         marker = _way_back(on, path, why)
         _base(path).unlink()
         copy(on, path, led=True, strict=False)
@@ -136,19 +135,18 @@ def repairing(on: Deployment, path: Path, why: str) -> Iterator[bool]:
             _repairs(on).close(marker)
 
 
-def _finished(on: Deployment) -> str:
-    """Finish a repair that was broken off; what it was."""
+def _finish(on: Deployment) -> None:
+    """Finish a repair that was broken off."""
     marker = repairs.unfinished(on.store.dynamo)
     if marker is None:
-        return ""
+        return
     try:
         _repairs(on).apply(on.store.lease, marker, int(time.time()))
         _repairs(on).close(marker)
     except StoreError as error:
         log.warning("not finished", extra={"fields": {"why": str(error)}})
-        return ""
-    log.warning("finished a repair that was broken off", extra={"fields": {"was": marker.why}})
-    return marker.why
+    else:
+        log.warning("finished a repair that was broken off", extra={"fields": {"was": marker.why}})
 
 
 def _repairs(on: Deployment) -> Repairs:
