@@ -83,6 +83,16 @@ def test_every_command_is_where_it_is_looked_for() -> None:
     assert cli.get_command(click.Context(cli), "nothing") is None
 
 
+@pytest.mark.parametrize("module", ["work", "look"])
+def test_a_command_on_a_file_starts_without_what_is_of_aws(module: str) -> None:
+    """What only the tables on AWS or a progress bar need is not imported before it is needed."""
+    said = f"import sys, ngu_points.cli.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", said], env=KEPT, capture_output=True, text=True,
+                          check=True)  # fmt: skip
+    unneeded = ("ngu_points.aws", "ngu_points.mirror", "rich.progress", "boto3")
+    assert [name for name in done.stdout.split() if name.startswith(unneeded)] == []
+
+
 def test_commands_options_and_choices_are_completed() -> None:
     """The beginning of a command, an option or a choice is enough."""
     assert "leaderboard" in completed("bash", "ngu lead")

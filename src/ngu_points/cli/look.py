@@ -15,7 +15,6 @@ from ngu_points.embedded.exports import FORMATS, TABLES, export_to
 from ngu_points.embedded.status import status as status_of
 from ngu_points.engine.facts import shown
 from ngu_points.errors import UsageError
-from ngu_points.mirror import status as deployed
 from ngu_points.pipeline import query
 from ngu_points.pipeline.explain import Term, terms
 from ngu_points.pipeline.moment import Moment
@@ -34,6 +33,8 @@ def status(given: Given) -> int:
     Exit code 3: something is in doubt (gaps, dead letters, contradictions).
     """
     if given.deployment:
+        from ngu_points.mirror import status as deployed
+
         found = deployed.status(given.deployment, int(time.time()))
     else:
         with looking(given) as store:

@@ -8,15 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ngu_points.chain.address import address_of
 from ngu_points.config import Config, load
 from ngu_points.errors import UsageError
-from ngu_points.mirror.deployment import Deployment, opened
 from ngu_points.pipeline.moment import Moment, moment_of
+
+if TYPE_CHECKING:
+    from ngu_points.mirror.deployment import Deployment
 
 DEFAULT_FILE = Path("ngu.toml")
 
@@ -86,6 +88,9 @@ def shared(command: Callable[..., Any]) -> Callable[..., Any]:
         config = load(path, os.environ, options)
         if config.store.kind == "sqlite":
             return command(Given(config, as_json), **rest)
+        # what is of AWS is a sixth of a command's start: on a file it goes without
+        from ngu_points.mirror.deployment import opened
+
         deployment = opened(config, os.environ, options, own=file is not None)
         return command(Given(deployment.config, as_json, deployment), **rest)
 

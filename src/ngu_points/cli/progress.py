@@ -7,9 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from ngu_points.embedded import app
 
 
@@ -19,6 +16,10 @@ def drawn(progress: app.Progress) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
+    # here, because a start where no one looks goes without
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     bar = Progress(
         TextColumn("block {task.fields[block]:,}"),
         BarColumn(),
@@ -61,6 +62,9 @@ def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     bar = Progress(
         TextColumn(what),
         BarColumn(),

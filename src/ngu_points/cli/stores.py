@@ -21,10 +21,6 @@ from ngu_points.embedded.retractions import Retraction, settled
 from ngu_points.embedded.store import Store
 from ngu_points.engine.rules import DAY, Rules
 from ngu_points.errors import NguError, StoreError, UsageError
-from ngu_points.mirror import repair as mirror
-from ngu_points.mirror.deployment import cache
-from ngu_points.mirror.present import Present
-from ngu_points.mirror.repair import copied
 from ngu_points.pipeline.moment import Moment
 from ngu_points.pipeline.query import View
 
@@ -137,6 +133,8 @@ def asking(given: Given, moment: Moment | None = None) -> Iterator[Asked]:
     """Who can tell about a moment: the deployed tables about now, else a database."""
     if given.deployment and moment is None:
         given.deployment.check()
+        from ngu_points.mirror.present import Present
+
         yield Present(given.deployment)
     else:
         with reading(given, moment) as opened:
@@ -172,6 +170,8 @@ def beside(given: Given, *, strict: bool = True, asks: bool = False) -> Given:
     """
     if given.deployment is None:
         return given
+    from ngu_points.mirror.repair import copied
+
     copied(given.deployment, copy_of(given), strict=strict)
     return _on_copy(given, asks=asks)
 
@@ -186,6 +186,8 @@ def repairing(given: Given, why: str, *, asks: bool = False) -> Iterator[Given]:
         yield given
         return
     on, path = given.deployment, copy_of(given)
+    from ngu_points.mirror import repair as mirror
+
     with mirror.repairing(on, path, why):
         yield _on_copy(given, asks=asks)
 
@@ -193,6 +195,8 @@ def repairing(given: Given, why: str, *, asks: bool = False) -> Iterator[Given]:
 def copy_of(given: Given) -> Path:
     """Where the copy of a command's deployment is."""
     assert given.deployment is not None, "--store dynamodb"
+    from ngu_points.mirror.deployment import cache
+
     return cache(given.deployment, os.environ)
 
 

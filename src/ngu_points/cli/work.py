@@ -26,7 +26,6 @@ from ngu_points.embedded.web import beside, listening, url_of
 from ngu_points.engine.coverage import Head
 from ngu_points.engine.facts import total
 from ngu_points.errors import UsageError
-from ngu_points.mirror.repair import run_job
 
 log = logging.getLogger("ngu")
 TEMPLATE = Path(__file__).with_name("ngu.toml")
@@ -217,6 +216,8 @@ def recalc(given: Given) -> int:
     now = int(time.time())
     if given.deployment:
         given.deployment.check()
+        from ngu_points.mirror.repair import run_job
+
         result = run_job(given.deployment, "points-recalc", now)
     else:
         with writing(given) as history:
