@@ -22,7 +22,7 @@ from ngu_points.errors import NguError
 from ngu_points.web.app import application
 from ngu_points.web.guard import Limits
 from ngu_points.web.live import Before, Hub, Said, message
-from ngu_points.web.protocol import CONNECTIONS, HEADERS, Patient
+from ngu_points.web.protocol import HEADERS, Patient
 
 log = logging.getLogger("ngu")
 LOOK = 0.25  # seconds between two looks whether the database has changed, where nobody says so
@@ -50,7 +50,6 @@ async def serve(config: Config, listener: socket.socket) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
             h11_max_incomplete_event_size=HEADERS,
             timeout_graceful_shutdown=1,
         )

@@ -8,7 +8,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ngu_points.web.problems import Problem
+from ngu_points.web.problems import Problem, busy
 
 CONNECTIONS = 1_000
 HEADERS = 16_384  # bytes of a request line with headers
@@ -20,12 +20,16 @@ class Patient(H11Protocol):
     """uvicorn's protocol; it closes connections whose next request is not whole in time.
 
     uvicorn itself waits without end for a first request, and for the rest of one that has begun.
+    Where there are `CONNECTIONS`, who has kept us waiting longest makes room for who comes: a
+    crowd of the silent or the slow keeps nobody out who asks at once.
     """
 
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            self._make_room()
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -48,6 +52,13 @@ class Patient(H11Protocol):
         self._done()
         super().connection_lost(exc)
 
+    def _make_room(self) -> None:
+        late = [(c._late.when(), c) for c in self.connections if isinstance(c, Patient) and c._late]
+        if late:
+            min(late, key=lambda one: one[0])[1]._give_up()
+        else:
+            self.app = busy("as many questions are being answered as can be").response()
+
     def _wait(self) -> None:
         """Begin to wait, go on, or have done with it."""
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
@@ -62,6 +73,6 @@ class Patient(H11Protocol):
             self._late = None
 
     def _give_up(self, *_: Any) -> None:
-        self._late = None
+        self._done()
         if not self.transport.is_closing():
             self.transport.close()
