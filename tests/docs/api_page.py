@@ -86,7 +86,7 @@ def page() -> str:
 
 def _operation(path: str, operation: dict[str, Any]) -> str:
     content = operation["responses"]["200"].get("content", {})
-    kinds = [_type(body["schema"]) if kind == "application/json" else f"`{kind}`"
+    kinds = [_type(body["schema"]) if "$ref" in body["schema"] else f"`{kind}`"
              for kind, body in content.items()]  # fmt: skip
     text = f"### GET {path}\n\n{operation['summary']}. Answer: {', '.join(kinds)}."
     rows = [

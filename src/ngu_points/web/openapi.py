@@ -113,8 +113,9 @@ def _others() -> dict[str, Any]:
     live = {"text/event-stream": {"schema": {"type": "string"}}}
     text = {"text/plain": {"schema": {"type": "string"}}}
     binary = {"type": "string", "format": "binary"}
-    files = {kind: {"schema": binary} for kind in
-             ("text/csv", "application/json", "application/vnd.apache.parquet")}  # fmt: skip
+    rows = {"type": "array", "items": {"type": "object"}}
+    files = {"text/csv": {"schema": binary}, "application/json": {"schema": rows},
+             "application/vnd.apache.parquet": {"schema": binary}}  # fmt: skip
     listener = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
     export = parameters(questions.ExportQuestion, "/api/exports/{table}")
     return {
