@@ -38,10 +38,14 @@ class Client:
             return getattr(self.real, name)
         return lambda **request: self._call(name, request)
 
-    def _call(self, name: str, request: dict[str, Any]) -> Any:
+    def counted(self) -> None:
+        """A call is about to be made; there is none after the death."""
         if self.dies_at is not None and self.calls >= self.dies_at:
             raise Dead
         self.calls += 1
+
+    def _call(self, name: str, request: dict[str, Any]) -> Any:
+        self.counted()
         if self.before:
             self.before(name, request)
         if self.rng.random() < self.throttles:
