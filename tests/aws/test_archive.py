@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from aws.deployed import Deployed, deployed
 from chains import Chain, block_hash
 from conformance.test_stores import ALICE, BOB, START, deliveries_of, event
 from ngu_points.aws import archive as archives
-from ngu_points.aws import wiring
+from ngu_points.aws import health, wiring
 from ngu_points.aws.archive import ORPHANS_KEPT, Archive
 from ngu_points.aws.store import UNDO_KEPT, Store
 from ngu_points.aws.tables import BATCH_EVENTS, CHANGES
@@ -220,6 +221,28 @@ def test_a_redelivery_of_what_expired_is_settled_by_the_archive(stage) -> None:
     assert later.fingerprint() == mark
     assert all(row["processed"] for row in stage.rows(BATCH_EVENTS))
     assert later.gaps() == []
+
+
+def test_what_has_expired_and_is_still_there_changes_nothing(stage) -> None:
+    """No figure, no gap, no state is another, a redelivery has no effect; and where sealing was
+    late, the archive takes what is left, whole, instead of giving it up."""
+    store, archive = filled(stage)
+
+    def seen() -> tuple[Any, ...]:
+        missing = (health.uncovered(store, LATER), health.outstanding(store, LATER))
+        return health.look(store, LATER), missing, store.fingerprint()
+
+    before = seen()
+    for row in stage.rows(BATCH_EVENTS):
+        store.dynamo.put(BATCH_EVENTS, row | {"ttl": NOW - 1})
+    assert seen() == before
+    for delivery in deliveries_of(CHAIN, CUTS):
+        persist(store, [delivery], LATER)
+    assert process(store, store.rules, LATER) is None
+    assert seen() == before
+    store.prune(LATER)
+    assert archive.seal(LATER) == 30
+    assert content(archive) == all_of(Chain(EVENTS, 30, UNTIL))
 
 
 def test_segments_that_a_longer_one_replaced_are_not_seen(stage) -> None:

@@ -295,6 +295,23 @@ def test_charts_have_history_after_a_restart(
     assert series("5m")[-1][1] == 70
 
 
+def test_charts_have_no_hole_where_expired_figures_are_left(
+    site: Replica, synced: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DynamoDB drops what has expired within days, in any order: one row that it has not come to
+    yet takes the place of nothing."""
+    store, now = synced.store, int(time.time())
+    left, gone = now - 33 * DAY, now - 32 * DAY
+    for events, moment in enumerate((left, gone, now - 600), 1):
+        figures.keep(store.dynamo, moment, FIGURES | {"events": 10 * events})
+    store.dynamo.delete(METRICS, {"window": "5m", "at": gone // 300 * 300})
+    monkeypatch.setenv("COPY", str(tmp_path / "other.db"))
+    function._unit.cache_clear()
+    hours = series("hour")
+    for moment, events in ((left, 10), (gone, 20)):
+        assert (moment // 3_600 * 3_600, events) in hours
+
+
 FIGURES = {"block": 9, "lag": 0, "delay": 0, "gaps": 0, "anomalies": 0, "backlog": 0,
            "deadLetters": 0, "tokens": "9", "staked": "3", "wallets": 2}  # fmt: skip
 

@@ -76,7 +76,8 @@ def put(dynamo: Dynamo, delivery: Delivery, chain_id: int, now: int) -> Written:
 def between(dynamo: Dynamo, stream: str, first: int, last: int) -> Events:
     """The events of some blocks as the index shows them now, in position order.
 
-    Also those that have expired and are not yet gone: it is for blocks beyond the archive.
+    Also those that have expired and are not yet gone: they are facts as before, which callers
+    compare with what was announced. Left out, they could not go into a late archive any more.
     """
 
     def of_type(kind: str) -> list[Row]:

@@ -40,8 +40,13 @@ def keep(dynamo: Dynamo, now: int, measured: Mapping[str, Any]) -> None:
         dynamo.put(METRICS, row if window.kept is None else row | {"ttl": at + window.kept})
 
 
-def rows(dynamo: Dynamo, window: Window, since: int = 0) -> Iterator[tuple[int, str]]:
-    """The windows of a kind that begin at `since` or later, with what was measured, as JSON."""
-    where = Where("#window = :window AND #at >= :at", {"window": window.name, "at": since})
+def rows(dynamo: Dynamo, window: Window, now: int, since: int = 0) -> Iterator[tuple[int, str]]:
+    """The windows of a kind that begin at `since` or later, with what was measured, as JSON.
+
+    Those that have expired are not among them: DynamoDB drops them within days and in any order,
+    so that what is left of them has holes.
+    """
+    first = since if window.kept is None else max(since, now - window.kept)
+    where = Where("#window = :window AND #at >= :at", {"window": window.name, "at": first})
     for row in dynamo.query(METRICS, where):
         yield int(row["at"]), row["measured"]

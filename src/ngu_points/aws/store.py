@@ -388,10 +388,7 @@ class Store:
         return last.to_block if last else self.start_block - 1
 
     def recent(self, first: int, last: int) -> Events:
-        """The events of some blocks that are still in the tables, in position order.
-
-        Rows that have expired may be among them: ask only for what the archive has not.
-        """
+        """The events of some blocks that are still in the tables, in position order."""
         return events.pending(self.dynamo, first - 1, last)
 
     def letters(self, first: int, last: int) -> tuple[Rejected, ...]:

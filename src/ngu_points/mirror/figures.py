@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -16,21 +17,24 @@ from ngu_points.mirror.deployment import Deployment
 
 def follow(on: Deployment, path: Path) -> None:
     """Bring over what the copy at `path` does not have: the newest row again, it may have grown."""
-    dynamo, local = on.store.dynamo, Store.open(path, on.store.rules, write=True)
+    dynamo, now = on.store.dynamo, int(time.time())
+    local = Store.open(path, on.store.rules, write=True)
     try:
-        newest = windows.newest(local.db)
-        rows = _all(dynamo) if newest is None else figures.rows(dynamo, FIVE_MINUTES, newest)
+        known = windows.newest(local.db)
+        rows = (
+            _all(dynamo, now) if known is None else figures.rows(dynamo, FIVE_MINUTES, now, known)
+        )
         with local.commit():
             windows.filled(local.db, rows)
     finally:
         local.close()
 
 
-def _all(dynamo: Dynamo) -> Iterator[tuple[int, str]]:
+def _all(dynamo: Dynamo, now: int) -> Iterator[tuple[int, str]]:
     """Everything: windows of 5 minutes, hours before the first of them, days before those."""
-    fine = list(figures.rows(dynamo, FIVE_MINUTES))
-    hours = _before(fine, figures.rows(dynamo, HOUR), HOUR)
-    return chain(_before(hours or fine, figures.rows(dynamo, DAYS), DAYS), hours, fine)
+    fine = list(figures.rows(dynamo, FIVE_MINUTES, now))
+    hours = _before(fine, figures.rows(dynamo, HOUR, now), HOUR)
+    return chain(_before(hours or fine, figures.rows(dynamo, DAYS, now), DAYS), hours, fine)
 
 
 def _before(
