@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import aws_cdk as cdk
 import cdk_nag
 
+from infra.permissions import SCALING
 from infra.settings import Settings
 from ngu_points.aws.archive import PREFIX as SEGMENTS
 from ngu_points.aws.repairs import PREFIX as REPAIRS
@@ -65,7 +66,8 @@ def _wildcards(settings: Settings) -> Iterator[tuple[str, str]]:
         arn = f"{LOGS}:/aws/lambda/{settings.name(function)}:log-stream:*"
         yield arn, "Lambda names its log streams itself, in a group of the function's own"
     alarms = "arn:<AWS::Partition>:cloudwatch:<AWS::Region>:<AWS::AccountId>:alarm"
-    yield f"{alarms}:{settings.name('*')}", "The scale function asks for the stage's own alarms"
+    for name in (name for name in SCALING if "*" in name):
+        yield f"{alarms}:{settings.name(name)}", "Each table has one, and they all call scale"
     yield f"{alarms}:*", "`ngu status` asks for alarms by a prefix, which no narrower ARN allows"
     bucket = f"arn:<AWS::Partition>:s3:::{settings.name('archive')}-<AWS::AccountId>-<AWS::Region>"
     yield f"{bucket}/{SEGMENTS}*", "Segments are named after the blocks in them"

@@ -71,7 +71,7 @@ def _let_alarms_scale(stack: cdk.Stack, stage: Settings, scale: lambda_.Function
         function_name=scale.function_arn,
         principal="lambda.alarms.cloudwatch.amazonaws.com",
         source_account=cdk.Aws.ACCOUNT_ID,
-        source_arn=Arns(stack, stage).alarms(),
+        source_arn=Arns(stack, stage).alarm("*"),
     )
 
 

@@ -57,10 +57,12 @@ class May:
     tells: bool = False  # the error topic
     key: bool = False  # reads the access key of deliveries
     metrics: str = ""  # the namespace in which it publishes
-    alarms: bool = False  # asks for the states of the stage's alarms
+    alarms: Sequence[str] = ()  # of whose states it asks, each by its whole name
     all_alarms: bool = False  # asks by a prefix, which IAM allows for all alarms or not at all
 
 
+SCALING = ("throttling-*", "capacity-*", "processing-delay")
+"""The alarms that call the scale function; it asks which of them go on."""
 EVENT_TABLES = {"batch": BATCH_EVENTS, "staking": STAKING_EVENTS}
 
 
@@ -148,7 +150,7 @@ SCALE = May(
     functions={"process": "GetFunctionConfiguration UpdateFunctionConfiguration"},
     dead_letters=("scale-failed",),
     tells=True,
-    alarms=True,
+    alarms=SCALING,
 )
 
 MONITOR = May(

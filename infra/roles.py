@@ -54,9 +54,9 @@ class Arns:
     def parameter(self, name: str) -> str:
         return self.of("ssm", f"parameter{self._settings.parameters}/{name}")
 
-    def alarms(self) -> str:
-        """Of all alarms of the stage."""
-        return self.of("cloudwatch", f"alarm:{self._settings.name('*')}")
+    def alarm(self, name: str) -> str:
+        """Of an alarm of the stage, or with * of several."""
+        return self.of("cloudwatch", f"alarm:{self._settings.name(name)}")
 
     def log(self, group: str) -> str:
         """Of the streams of a log group."""
@@ -87,7 +87,7 @@ def policy(may: May, arns: Arns, outside: Outside, log_group: str = "") -> iam.P
     if may.key:
         found.append(_allow("secretsmanager:GetSecretValue", [outside.secret]))
     if may.alarms:
-        found.append(_allow("cloudwatch:DescribeAlarms", [arns.alarms()]))
+        found.append(_allow("cloudwatch:DescribeAlarms", [arns.alarm(a) for a in may.alarms]))
     if may.all_alarms:
         found.append(_allow("cloudwatch:DescribeAlarms", [arns.of("cloudwatch", "alarm:*")]))
     if may.metrics:

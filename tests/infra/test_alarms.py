@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -244,18 +245,33 @@ def test_every_alarm_tells_the_topic(deployed: Deployment) -> None:
 
 def test_alarms_about_limits_call_the_scale_function(deployed: Deployment) -> None:
     """Throttling, capacity, processing delay, and no others; also when they are over."""
+    limits = [
+        f"{kind}-{p.replace('/', '-')}" for kind in ("throttling", "capacity") for p in PLACES
+    ]
+    assert calling(deployed) == set(map(deployed.name, [*limits, "processing-delay"]))
+
+
+def calling(deployed: Deployment) -> set[str]:
+    """The names of the alarms that call the scale function."""
     stack = deployed["alarms"]
-    scale = f":function:{deployed.name('scale')}"
-    calling = set()
+    scale, found = f":function:{deployed.name('scale')}", set()
     for alarm in stack.all("AWS::CloudWatch::Alarm").values():
         ends = [str(action).endswith(scale) for action in stack.plain(alarm["AlarmActions"])]
         assert ends == [str(action).endswith(scale) for action in stack.plain(alarm["OKActions"])]
         if any(ends):
-            calling.add(alarm["AlarmName"])
-    limits = [
-        f"{kind}-{p.replace('/', '-')}" for kind in ("throttling", "capacity") for p in PLACES
-    ]
-    assert calling == set(map(deployed.name, [*limits, "processing-delay"]))
+            found.add(alarm["AlarmName"])
+    return found
+
+
+def test_the_scale_function_may_ask_about_these_alarms_and_no_others(deployed: Deployment) -> None:
+    """DescribeAlarms takes alarms as resources where all of them are named, as it does."""
+    lines = deployed.allowed("events/scalerole")
+    asks = [place for action, place, _ in lines if action == "cloudwatch:DescribeAlarms"]
+    here = "arn:<AWS::Partition>:cloudwatch:<AWS::Region>:<AWS::AccountId>:alarm:"
+    alarms = deployed["alarms"].all("AWS::CloudWatch::Alarm").values()
+    names = {alarm["AlarmName"] for alarm in alarms}
+    covered = {name for name in names if any(fnmatchcase(here + name, one) for one in asks)}
+    assert covered == calling(deployed) < names
 
 
 def test_the_scale_function_understands_these_alarms(deployed: Deployment) -> None:
