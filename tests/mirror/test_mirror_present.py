@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -80,17 +79,23 @@ def test_without_boto3_it_says_what_to_install(
 def test_status_shows_what_cloudwatch_has_raised(
     synced: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Alarms of this service and stage, no others; exit code 3."""
+    """Alarms of this service and stage, no others, on all pages of the answer; exit code 3."""
+    from botocore.stub import Stubber
+
     service, client = synced.env["SERVICE"], wiring.client
-    names = [f"{service}-lag-staging", f"{service}-lag-prod"]
-    alarms = [{"AlarmName": name, "StateReason": "too slow"} for name in names]
-
-    class CloudWatch:
-        def describe_alarms(self, **_: Any) -> dict[str, Any]:
-            return {"MetricAlarms": alarms}
-
+    names = [f"{service}-lag-staging", f"{service}-lag-prod", f"{service}-forks-staging"]
+    cloudwatch = client("cloudwatch", synced.env["AWS_REGION"])
+    asked = {"AlarmNamePrefix": f"{service}-", "StateValue": "ALARM"}
+    stub = Stubber(cloudwatch)
+    page = {"NextToken": "x"}
+    for some, before, after in ((names[:2], {}, page), (names[2:], page, {})):
+        alarms = [{"AlarmName": name, "StateReason": "too slow"} for name in some]
+        stub.add_response("describe_alarms", {"MetricAlarms": alarms} | after, asked | before)
+    stub.activate()
     monkeypatch.setattr(
-        wiring, "client", lambda s, *more: CloudWatch() if s == "cloudwatch" else client(s, *more)
+        wiring, "client", lambda s, *more: cloudwatch if s == "cloudwatch" else client(s, *more)
     )
     ended = synced.ngu("status", "--json")
-    assert (ended.code, ended.json["alarms"]) == (3, [f"alarm {names[0]}: too slow"])
+    told = [f"alarm {name}: too slow" for name in (names[0], names[2])]
+    assert (ended.code, ended.json["alarms"]) == (3, told)
+    stub.deactivate()

@@ -19,7 +19,6 @@ from ngu_points.mirror.ledger import Ledger
 
 COUNTED = 10_000
 """Rows of the quarantine that are counted at most."""
-ALARMS = 100  # that CloudWatch is asked for
 
 
 def status(on: Deployment, now: int) -> dict[str, Any]:
@@ -120,12 +119,12 @@ def _alarms(env: Environment) -> list[str]:
     """The alarms of CloudWatch that are raised; where they cannot be asked for, why."""
     try:
         with naming("the alarms of CloudWatch"):
-            found = wiring.client("cloudwatch", env.region).describe_alarms(
-                AlarmNamePrefix=f"{env.service}-", StateValue="ALARM", MaxRecords=ALARMS
-            )
+            pages = wiring.client("cloudwatch", env.region).get_paginator("describe_alarms")
+            asked = pages.paginate(AlarmNamePrefix=f"{env.service}-", StateValue="ALARM")
+            found = [alarm for page in asked for alarm in page.get("MetricAlarms", [])]
     except NguError as error:
         return [str(error)]
-    raised = [a for a in found.get("MetricAlarms", []) if a["AlarmName"].endswith(f"-{env.stage}")]
+    raised = [alarm for alarm in found if alarm["AlarmName"].endswith(f"-{env.stage}")]
     return [f"alarm {a['AlarmName']}: {a.get('StateReason', 'raised')}" for a in raised]
 
 

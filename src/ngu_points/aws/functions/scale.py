@@ -82,7 +82,7 @@ def states(env: Environment, names: list[str]) -> set[str]:
     """Which of some alarms are on."""
     cloudwatch = wiring.client("cloudwatch", env.region)
     with naming("the alarms"):
-        answer = cloudwatch.describe_alarms(AlarmNames=names[:ASKED])
+        answer = cloudwatch.describe_alarms(AlarmNames=names[:ASKED], MaxRecords=ASKED)
     found = answer.get("MetricAlarms", [])
     return {alarm["AlarmName"] for alarm in found if alarm["StateValue"] == "ALARM"}
 
