@@ -1,4 +1,4 @@
-"""What API Gateway hands a function of a request: payload format 2.0, as a function URL does."""
+"""What API Gateway or a function URL hands a function of a request: payload format 2.0."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def request(
         },
         "isBase64Encoded": False,
     }  # fmt: skip
+
+
+def url_request(
+    path: str, query: str = "", headers: dict[str, str] | None = None, method: str = "GET"
+) -> dict[str, Any]:
+    """The same of a function URL that anybody may call."""
+    payload = request(path, query, headers, method)
+    context = payload["requestContext"]
+    host = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws"
+    payload["headers"]["host"] = host
+    payload["requestContext"] = context | {
+        "accountId": "anonymous", "apiId": host.partition(".")[0], "domainName": host,
+        "domainPrefix": host.partition(".")[0], "authentication": None,
+    }  # fmt: skip
+    return payload

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from cli.program import busy_chain
-from mirror.payloads import request
+from mirror.payloads import request, url_request
 from mirror.stage import Stage, filled, modelled, parameter, stage_of
 from ngu_points.aws import figures, wiring
 from ngu_points.aws.tables import METRICS
@@ -39,10 +39,14 @@ MOVING = ("running", "at", "delay", "jobs", "endpoints", "rates", "stages", "ala
 
 
 def called(
-    path: str, headers: dict[str, str] | None = None, method: str = "GET", **query: Any
+    path: str,
+    headers: dict[str, str] | None = None,
+    method: str = "GET",
+    shape: Any = request,
+    **query: Any,
 ) -> dict[str, Any]:
     """What the function answers to a request of the API."""
-    payload = request(path, urlencode(query), headers, method)
+    payload = shape(path, urlencode(query), headers, method)
     answer: dict[str, Any] = function.handler(payload, SimpleNamespace(aws_request_id="r"))
     return answer
 
@@ -134,6 +138,38 @@ def test_exports_are_those_of_the_server(site: Replica) -> None:
                     assert answer["headers"]["content-encoding"] == "gzip"
                     body = gzip.decompress(body)
                 assert body == content
+
+
+@pytest.mark.parametrize("shape", [request, url_request])
+def test_compression_and_etags_survive_gateway_and_function_url(site: Replica, shape: Any) -> None:
+    """A file is gzip in base64, and says so, for who takes that and for nobody else; an ETag is
+    known again, alone, weakened or among others."""
+    plain = called("/api/exports/tokens", shape=shape)
+    for takes, packed in (
+        ("gzip, deflate, br, zstd", True),
+        ("GZIP;q=0.5", True),
+        ("br", False),
+        ("gzip;q=0, br", False),
+        ("x-gzip-not", False),
+    ):
+        answer = called("/api/exports/tokens", {"accept-encoding": takes}, shape=shape)
+        headers, body = answer["headers"], answer["body"].encode()
+        assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, packed), takes
+        if packed:
+            body = base64.b64decode(body, validate=True)
+            assert (headers["content-encoding"], headers["vary"]) == ("gzip", "accept-encoding")
+        assert ("content-encoding" in headers) == packed
+        assert int(headers["content-length"]) == len(body)
+        assert (gzip.decompress(body) if packed else body) == plain["body"].encode()
+    first = called("/api/leaderboard", {"accept-encoding": "gzip"}, shape=shape)
+    tag = first["headers"]["etag"]
+    assert json.loads(first["body"])["wallets"]
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = called("/api/leaderboard", {"if-none-match": known}, shape=shape)
+        assert (again["statusCode"], again["body"], again["isBase64Encoded"]) == (304, "", False)
+        assert again["headers"]["etag"] == tag
+    changed = called("/api/leaderboard", {"if-none-match": tag}, shape=shape, limit=1)
+    assert changed["statusCode"] == 200
 
 
 def test_an_export_that_is_too_long_says_who_can_write_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import sys
@@ -53,8 +54,10 @@ def get(synced: Stage, emulator_url: str, tmp_path: Path) -> Get:
     gateway.create_route(ApiId=api, RouteKey="$default", Target=f"integrations/{integration}")
     gateway.create_stage(ApiId=api, StageName="$default", AutoDeploy=True)
 
-    def got(path: str, known: str = "", method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-        headers = {"host": f"{api}.execute-api.localhost", "if-none-match": known}
+    def got(
+        path: str, known: str = "", method: str = "GET", **more: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        headers = {"host": f"{api}.execute-api.localhost", "if-none-match": known, **more}
         asked = urllib.request.Request(f"{emulator_url}/{path}", headers=headers, method=method)
         try:
             with urllib.request.urlopen(asked, timeout=60) as answer:
@@ -86,3 +89,7 @@ def test_it_answers_over_http(get: Get, synced: Stage) -> None:
     assert status == 200
     assert body.startswith(b"start,end,owner")
     assert "tokens-" in headers["content-disposition"]
+    status, headers, packed = get("api/exports/tokens?ranges=true", **{"accept-encoding": "gzip"})
+    assert (status, headers["content-encoding"]) == (200, "gzip")
+    assert int(headers["content-length"]) == len(packed)
+    assert gzip.decompress(packed) == body

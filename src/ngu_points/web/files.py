@@ -21,7 +21,7 @@ def streamed(export: Export) -> Response:
 
 def whole(export: Export, most: int, accepted: str) -> Response:
     """At once, compressed if the client takes that; a Problem beyond `most` bytes."""
-    squeeze = None if "gzip" not in accepted else zlib.compressobj(wbits=GZIP)
+    squeeze = zlib.compressobj(wbits=GZIP) if _takes_gzip(accepted) else None
     body = bytearray()
     with closing(export.parts):
         for part in export.parts:
@@ -33,6 +33,12 @@ def whole(export: Export, most: int, accepted: str) -> Response:
     body += squeeze.flush()
     headers = {**_headers(export), "content-encoding": "gzip", "vary": "accept-encoding"}
     return Response(bytes(body), 200, headers, export.media_type)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding names gzip, and not with a weight of 0, which refuses it."""
+    named = (coding.replace(" ", "").partition(";") for coding in accepted.lower().split(","))
+    return any(name == "gzip" and weight.rstrip("0.") != "q=" for name, _, weight in named)
 
 
 def _too_long(most: int, *, squeezed: bool) -> Problem:
