@@ -222,6 +222,10 @@ class EndpointConnectionError(ConnectionError):
     """By its bases' names one of botocore's."""
 
 
+class ResponseParserError(Exception):
+    """Botocore's of an answer that it cannot read, as a proxy gives one."""
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -232,10 +236,11 @@ class EndpointConnectionError(ConnectionError):
         refusal("SomethingNew", 429),
         TimeoutError(),
         EndpointConnectionError(),
+        ResponseParserError(),
         {"FailedPutCount": 0, "RequestResponses": []},
         {"FailedPutCount": 1, "RequestResponses": [{"RecordId": "1"}, {"RecordId": "2"}]},
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_may_pass_is_tried_again(answer: Any) -> None:
     """Throttling, server faults, time-outs and answers that make no sense: the call is repeated."""

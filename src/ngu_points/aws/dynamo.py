@@ -32,6 +32,7 @@ THROTTLED = frozenset(
         "ThrottlingException",
         "InternalServerError",
         "ServiceUnavailable",
+        "TransactionConflictException",  # the row is just part of somebody's transaction
         "TransactionInProgressException",
     }
 )

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ngu_points.aws.trouble import NO_ANSWER
 from ngu_points.errors import BadInput, TransientError, UsageError
 
 RECORDS_OF_A_CALL = 500
@@ -26,8 +27,6 @@ VAIN_CALLS = 10
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 20.0  # seconds
 _BUSY = 429
-# Errors by which botocore says that no answer came; by name, because it is not imported here.
-_NO_ANSWER = {"HTTPClientError", "ConnectionError", "TimeoutError"}
 _PASSING = {
     "ExpiredTokenException",
     "InternalFailure",
@@ -175,6 +174,6 @@ def _passing(error: Exception, stream: str) -> str:
             return code
         raise UsageError(f"the stream {stream} cannot be written to ({code}): check its name, the"
                          " region and what the role may do") from error  # fmt: skip
-    if {kind.__name__ for kind in type(error).__mro__} & _NO_ANSWER:
+    if {kind.__name__ for kind in type(error).__mro__} & NO_ANSWER:
         return "no answer"
     raise error

@@ -14,6 +14,7 @@ from ngu_points.errors import NguError, StoreError, TransientError, UsageError
 _BUSY = 429
 _PASSING = frozenset(
     {
+        "ConditionalRequestConflict",
         "RequestLimitExceeded",
         "RequestTimeout",
         "ResourceConflictException",
@@ -22,9 +23,10 @@ _PASSING = frozenset(
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
+        "TooManyUpdates",
     }
 )
-_NO_ANSWER = frozenset(
+NO_ANSWER = frozenset(
     {
         "ChecksumError",
         "ConnectionError",
@@ -34,6 +36,7 @@ _NO_ANSWER = frozenset(
         "TimeoutError",
     }
 )
+"""Errors by which botocore says that no answer came, or none that can be read."""
 _NO_KEYS = frozenset({"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"})
 
 
@@ -64,7 +67,7 @@ def naming(what: str) -> Iterator[None]:
 def _known(error: Exception, what: str) -> NguError | None:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     code = code_of(error)
-    if kinds & _NO_ANSWER:
+    if kinds & NO_ANSWER:
         return TransientError(f"{what}: AWS does not answer: try again later")
     if kinds & _NO_KEYS:
         return UsageError(f"{what}: no AWS credentials: sign in, or set AWS_PROFILE")

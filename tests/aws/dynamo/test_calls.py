@@ -101,6 +101,7 @@ def test_what_will_not_pass_is_said_at_once(error: Exception, kind: type, why: s
         refused("ThrottlingException"),
         refused("InternalServerError", 500),
         refused("ServiceUnavailable", 503),
+        refused("TransactionConflictException"),
     ],
     ids=str,
 )
