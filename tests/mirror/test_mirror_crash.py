@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,9 +16,9 @@ import pytest
 from aws.dynamo.faults import Client, Dead
 from cli.program import busy_chain
 from mirror.stage import Stage, filled, modelled, parameter, position, stage_of
-from ngu_points.aws import changes, repairs
+from ngu_points.aws import changes, lease, repairs
 from ngu_points.aws.tables import META, POINTS, TABLES
-from ngu_points.errors import StoreError, TransientError
+from ngu_points.errors import StoreError, TransientError, UsageError
 from ngu_points.mirror import repair
 
 LAST, BACK, POINTS_TRIED = 10, 4, 9
@@ -192,3 +193,24 @@ def test_a_reader_waits_for_nobody(stage: Stage, model: Client) -> None:
     with pytest.raises(TransientError):
         stage.store.lead("somebody else", int(time.time()))
     other.release()
+
+
+def test_a_sign_of_life_that_fails_is_followed_by_others(
+    stage: Stage, model: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials that are being changed or a refusal of a moment do not end a repair; only
+    another who leads does."""
+    troubles = [UsageError("no credentials"), StoreError("refused"), lease.LeaseLostError("lost")]
+    tried, enough = list[Exception](), threading.Event()
+
+    def renew(*_: Any) -> None:
+        tried.append(troubles[len(tried)])
+        if len(tried) == len(troubles):
+            enough.set()
+        raise tried[-1]
+
+    monkeypatch.setattr(repair, "RENEWED", 0.01)
+    monkeypatch.setattr(lease, "renew", renew)
+    with repair.leading(stage.store):
+        assert enough.wait(60)
+    assert tried == troubles

@@ -21,6 +21,7 @@ from typing import Any
 from ngu_points.aws import jobs, repairs
 from ngu_points.aws import lease as leases
 from ngu_points.aws.jobs import Deployment as Jobs
+from ngu_points.aws.lease import LeaseLostError
 from ngu_points.aws.parameters import Sent
 from ngu_points.aws.repairs import Marker, Plan, Repairs
 from ngu_points.aws.store import Store as Tables
@@ -91,11 +92,11 @@ def _renew(store: Tables, over: threading.Event) -> None:
     while not over.wait(RENEWED):
         try:
             leases.renew(store.dynamo, store.lease, int(time.time()))
-        except TransientError as error:
-            log.warning("lease not renewed", extra={"fields": {"why": str(error)}})
-        except StoreError as error:  # every write is refused from now on
+        except LeaseLostError as error:  # every write is refused from now on
             log.error("lease lost", extra={"fields": {"why": str(error)}})
             return
+        except NguError as error:
+            log.warning("lease not renewed", extra={"fields": {"why": str(error)}})
 
 
 def copied(on: Deployment, path: Path, *, strict: bool = True) -> None:
