@@ -405,6 +405,18 @@ def test_what_has_been_seen_to_arrive_is_folded_whatever_the_index_shows_next(pl
     assert place.store.fingerprint() == MARK
 
 
+def test_who_wakes_late_forgets_no_step_of_another(place) -> None:
+    """A record that a later writer put in the place of the one that was to go stays."""
+    everything(place)
+    head = changes.heads(place.dynamo, -1)[-1]
+    place.again(NOW + 2 * SECONDS)
+    step = changes.step_at(place.dynamo, head)
+    newer = changes.record(place.dynamo, place.store.lease, step)
+    changes.drop(place.dynamo, head)
+    assert changes.heads(place.dynamo, -1)[-1] == newer
+    assert changes.step_at(place.dynamo, newer) == step
+
+
 def test_a_large_step_is_written_down_in_pieces(place, monkeypatch) -> None:
     """Redo and undo put the pieces together; a missing one is named."""
     monkeypatch.setattr(changes, "CHUNK", 300)

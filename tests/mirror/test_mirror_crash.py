@@ -11,12 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from aws.dynamo.faults import Client, Dead
 from cli.program import busy_chain
 from mirror.stage import Stage, filled, modelled, parameter, position, stage_of
 from ngu_points.aws import changes, lease, repairs
+from ngu_points.aws.changes import Step
+from ngu_points.aws.parameters import Parameters
+from ngu_points.aws.repairs import Marker, Plan, Repairs
+from ngu_points.aws.store import Store
 from ngu_points.aws.tables import META, POINTS, TABLES
 from ngu_points.errors import StoreError, TransientError, UsageError
 from ngu_points.mirror import repair
@@ -148,6 +153,40 @@ def test_a_repair_whose_object_is_gone_begins_anew(
     assert (ended.code in (0, 3), "damaged or gone" in ended.err) == (True, True), ended.err
     assert repairs.unfinished(stage.store.dynamo) is None
     assert stage.ngu("rebuild", "--json").code == 0
+
+
+def test_one_that_cannot_be_finished_ends_also_where_nothing_is_wrong(
+    stage: Stage, model: Client
+) -> None:
+    """Broken off before its first row, then its object was dropped: the tables are as they should
+    be, and after a rebuild nobody is refused any more."""
+    store = stage.store
+    store.lead_repair("a repair", int(time.time()))
+    marker = Marker("repairs/gone.bin", "ngu rebuild", 0)
+    store.dynamo.put(META, {**repairs.KEY, **msgspec.to_builtins(marker), "fence": 1})
+    store.release()
+    refused(stage)
+    assert stage.ngu("rebuild").code == 0
+    assert stage.ngu("fingerprint").code == 0
+
+
+def test_who_wakes_late_does_not_end_anothers_repair(stage: Stage, model: Client) -> None:
+    """It had done all of its own and slept: what the other has written down stays."""
+    one, other, now = stage.store, stage.store, int(time.time())
+    at = one.here(lambda _: None)[0]
+    plan = Plan("ngu rebuild", Step(0, int(at["block"]), now, dict(at), dict(at), [], []), [])
+    parameters = Parameters(stage.client("ssm"), stage.environment.parameters)
+
+    def begun(store: Store, name: str, now: int) -> tuple[Repairs, Marker]:
+        store.lead_repair(name, now)
+        made = Repairs(store.dynamo, stage.client("s3"), stage.environment.archive, parameters)
+        return made, made.begin(store.lease, plan, now)
+
+    mine, marker = begun(one, "one", now)
+    mine.apply(one.lease, marker, now)
+    _, others = begun(other, "another", now + 2 * lease.SECONDS)
+    mine.close(marker)
+    assert repairs.unfinished(other.dynamo) == others
 
 
 def test_while_another_processes_it_waits_then_says_so(

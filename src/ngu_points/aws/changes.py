@@ -221,8 +221,12 @@ def step_at(dynamo: Dynamo, head: Head) -> Step:
 
 
 def drop(dynamo: Dynamo, head: Head) -> None:
-    """Forget a step, so that it can be neither repeated nor taken back."""
-    dynamo.delete(CHANGES, {"kind": STEP, "at": _at(head.to_block)})
+    """Forget a step, so that it can be neither repeated nor taken back.
+
+    One that a later writer has put in its place stays.
+    """
+    same = Where("#fence = :fence", {"fence": head.fence})
+    dynamo.delete(CHANGES, {"kind": STEP, "at": _at(head.to_block)}, same)
     pieces = [{"kind": IMAGE, "at": _piece(head, n)} for n in range(head.pieces)]
     dynamo.each(lambda key: dynamo.delete(CHANGES, key), pieces)
 

@@ -17,7 +17,7 @@ import msgspec
 
 from ngu_points.aws import changes, parameters
 from ngu_points.aws.changes import Step, Write
-from ngu_points.aws.dynamo import Dynamo, key_of
+from ngu_points.aws.dynamo import Dynamo, Where, key_of
 from ngu_points.aws.lease import KEY as LEASE_KEY
 from ngu_points.aws.lease import Lease, lost
 from ngu_points.aws.parameters import Parameters, Sent
@@ -86,10 +86,10 @@ class Repairs:
         self._mark(lease, msgspec.structs.replace(marker, done=True))
 
     def close(self, marker: Marker) -> None:
-        """Forget a repair that is done: others may fold again."""
+        """Forget a repair that is done: others may fold again, unless there is another by now."""
         with naming(f"s3://{self.bucket}/{marker.name}"):
             self.s3.delete_object(Bucket=self.bucket, Key=marker.name)
-        self.dynamo.delete(META, KEY)
+        self.dynamo.delete(META, KEY, Where("#name = :name", {"name": marker.name}))
 
     def _set_back(self, sent: Sent) -> None:
         """Unless the event monitor has gone on from there already."""

@@ -155,7 +155,10 @@ def _repairs(on: Deployment) -> Repairs:
 
 
 def _way_back(on: Deployment, path: Path, why: str) -> Marker | None:
-    """Write down what differs, then do it; None, and nothing is written, where nothing does."""
+    """Write down what differs, then do it; None, and nothing is written, where nothing does.
+
+    One that could not be finished gives place to this one, even if that has nothing to do.
+    """
     now = int(time.time())
     local = Store.open(path, on.store.rules)
     try:
@@ -172,7 +175,7 @@ def _way_back(on: Deployment, path: Path, why: str) -> Marker | None:
         local.close()
     if noted:
         plan.rows.append(ledger.write_of(noted))
-    if nothing(plan):
+    if nothing(plan) and repairs.unfinished(on.store.dynamo) is None:
         return None
     marker = _repairs(on).begin(on.store.lease, plan, now)
     _repairs(on).apply(on.store.lease, marker, now)
