@@ -21,7 +21,7 @@ from cli.program import busy_chain
 from mirror.payloads import request, url_request
 from mirror.stage import Stage, filled, modelled, parameter, stage_of
 from ngu_points.aws import figures, wiring
-from ngu_points.aws.tables import METRICS
+from ngu_points.aws.tables import METRICS, POINTS
 from ngu_points.config import rules_of
 from ngu_points.embedded.exports import FORMATS, TABLES
 from ngu_points.embedded.replica import Replica
@@ -301,6 +301,33 @@ def test_answers_follow_the_tables(
         assert valid() == stage.store.position().block < 25
         assert called("/api/leaderboard", at=25)["statusCode"] == 404
     function._unit.cache_clear()
+
+
+def test_answers_follow_a_rebuild_that_leaves_the_block_as_it_was(
+    emulator_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was wrong is answered no longer than until the next look."""
+    monkeypatch.setenv("COPY", str(tmp_path / "copy.db"))
+    function._unit.cache_clear()
+    with modelled(), stage_of(busy_chain(20, 2), emulator_url, tmp_path) as stage:
+        filled(stage, 20)
+        right = ranked()
+        assert ranked() == right
+        row = next(iter(stage.store.dynamo.scan(POINTS)))
+        more = [[value and value + 10**6 for value in facts] for facts in json.loads(row["facts"])]
+        stage.store.dynamo.put(POINTS, row | {"facts": json.dumps(more)})
+        here()._due, here()._known = 0.0, None
+        assert ranked() != right
+        assert stage.ngu("rebuild", "--json").json["block"] == 20
+        here()._due = 0.0
+        assert ranked() == right
+    function._unit.cache_clear()
+
+
+def ranked() -> Any:
+    """The wallets in their ranks, and the block that they are valid to."""
+    answer = json.loads(called("/api/leaderboard")["body"])
+    return answer["valid"]["block"], answer["wallets"]
 
 
 def test_charts_have_history_after_a_restart(

@@ -21,7 +21,9 @@ from mangum import Mangum
 
 from ngu_points.aws import environment as environments
 from ngu_points.aws import wiring
+from ngu_points.aws.changes import POSITION_KEY
 from ngu_points.aws.environment import Environment
+from ngu_points.aws.tables import META
 from ngu_points.config import Config, rules_of
 from ngu_points.embedded.database import naming_errors
 from ngu_points.embedded.replica import Replica
@@ -85,8 +87,9 @@ class Site:
 
     def _follow(self) -> None:
         on = Deployment(self.env, self.config)
-        position = on.store.position()
-        if position != self._known:
+        # with the fence of who wrote it: a rebuild leaves the block as it was
+        position = on.store.dynamo.get(META, POSITION_KEY)
+        if self._known is None or position != self._known:
             with naming_errors(self.path):
                 copied(on, self.path, strict=False)
             self.replica.forget()
