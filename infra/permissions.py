@@ -117,7 +117,7 @@ JOBS = May(
         f"{DEAD_LETTERS}/{STREAM_BLOCK}": "query",
         LEADERBOARD: "get put",
         METRICS: "put",
-        META: "get put update",
+        META: "get put update delete",
         CHANGES: "put delete query",
     },
     objects={SEGMENTS: "GetObject PutObject DeleteObject"},

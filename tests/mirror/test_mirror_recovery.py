@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,18 @@ import pytest
 
 from cli.program import busy_chain
 from mirror.stage import Stage, emptied, filled, modelled, position, stage_of
+from ngu_points.aws import lease as leases
 from ngu_points.aws import wiring
+from ngu_points.aws.archive import Archive
+from ngu_points.aws.jobs import Deployment as Jobs
+from ngu_points.aws.jobs import run as run_job
 from ngu_points.aws.limits import Bounds
+from ngu_points.aws.store import UNDO_KEPT
 from ngu_points.aws.tables import META, STAKING_EVENTS
-from ngu_points.engine.coverage import announce
+from ngu_points.engine.coverage import Covered, announce
 from ngu_points.engine.events import Rejected
 from ngu_points.errors import UsageError
-from ngu_points.mirror import copy
+from ngu_points.mirror import copy, repair
 from ngu_points.mirror.drain import bounds_of
 
 LAST = 20
@@ -261,3 +267,50 @@ def test_tables_that_were_lost_are_made_from_the_archive(stage: Stage) -> None:
     stage.process(int(time.time()))
     assert stage.ngu("fingerprint").out.strip() == right(stage)
     assert stage.ngu("fingerprint", "--at", 4).out == stage.beside("fingerprint", "--at", 4).out
+
+
+def test_nobody_repairs_while_the_archive_is_tidied(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rewind in the middle of it would leave blocks in the archive that were taken back. It
+    waits, as does a second run of the job; the right to tidy ends with it, or after a while."""
+    now, store, met = int(time.time()), stage.store, list[Any]()
+    later = now + UNDO_KEPT + 60
+    stage.send(16, LAST, now)
+    stage.process(now)
+    real, tidy = Archive.write, partial(run_job, "tidy")
+    monkeypatch.setattr(repair, "WAIT", 0.2)
+
+    def write(archive: Archive, covered: Covered) -> str:
+        name = real(archive, covered)
+        met.append(stage.ngu("rewind", 7))
+        met.append(tidy(tidier(stage, "another"), later))
+        return name
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "write", write)
+        done = tidy(tidier(stage, "one"), later)
+    assert (met[0].code, "the archive is being tidied" in met[0].complaint) == (1, True)
+    assert "another run" in met[1]["waitsFor"]
+    assert done["archivedThrough"] == store.archived() == 15
+    assert stage.ngu("rewind", 7).code == 0
+    assert store.archived() <= store.position().block <= 7
+    with leases.tidying(store.dynamo, "one", now) as may:
+        assert may
+        with leases.tidying(store.dynamo, "another", now + leases.TIDIED_WITHIN) as too:
+            assert too
+
+
+def tidier(stage: Stage, owner: str) -> Jobs:
+    """What the job works on, for one run of it."""
+    return Jobs(stage.store, stage.archive, lambda _: None, owner)
+
+
+def test_the_archive_is_not_tidied_while_somebody_repairs(stage: Stage) -> None:
+    """Nor where a repair was broken off; a run that has waited leaves nothing behind."""
+    now, store = int(time.time()), stage.store
+    store.lead_repair("a repair", now)
+    assert "a repair" in run_job("tidy", tidier(stage, "one"), now)["waitsFor"]
+    assert not leases.is_tidied(store.dynamo, now)
+    store.release()
+    assert run_job("tidy", tidier(stage, "one"), now)["archivedThrough"] == store.archived()

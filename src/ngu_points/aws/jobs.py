@@ -144,13 +144,14 @@ def tidy(on: Deployment, now: int) -> dict[str, Any]:
 
     Not while somebody repairs: a repair goes by the archive as it found it.
     """
-    if leases.repairing(on.store.dynamo, now) or repairs.unfinished(on.store.dynamo):
-        return {"waitsFor": "a repair"}
-    done: dict[str, Any] = {"steps": on.store.prune(now)}
-    if on.archive is not None:
-        done["archivedThrough"] = on.archive.seal(now, SEGMENTS_AT_ONCE)
-        done["swept"] = on.archive.sweep(now)
-    return done
+    with leases.tidying(on.store.dynamo, on.owner, now) as may:
+        if not may or repairs.unfinished(on.store.dynamo):
+            return {"waitsFor": "a repair, or another run of this job"}
+        done: dict[str, Any] = {"steps": on.store.prune(now)}
+        if on.archive is not None:
+            done["archivedThrough"] = on.archive.seal(now, SEGMENTS_AT_ONCE)
+            done["swept"] = on.archive.sweep(now)
+        return done
 
 
 Run = Callable[[Deployment, int], dict[str, Any]]

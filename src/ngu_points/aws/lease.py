@@ -8,7 +8,8 @@ shuts out those with a lower one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ngu_points.aws.dynamo import Dynamo, Where
@@ -17,6 +18,9 @@ from ngu_points.errors import StoreError, TransientError
 
 KEY = {"key": "lease"}
 SECONDS = 120
+TIDYING = {"key": "tidying"}
+TIDIED_WITHIN = 900
+"""Seconds: the function that tidies runs no longer."""
 
 
 class LeaseLostError(StoreError):
@@ -64,6 +68,30 @@ def repairing(dynamo: Dynamo, now: int) -> bool:
     """Whether somebody has the lease in order to repair: then the archive is not to change."""
     held = dynamo.get(META, KEY)
     return bool(held and held.get("repair") and held["expires"] > now)
+
+
+@contextmanager
+def tidying(dynamo: Dynamo, owner: str, now: int) -> Iterator[bool]:
+    """Keep repairs, and others who tidy, away from the archive; gives whether it may change.
+
+    Whoever tidies and whoever repairs says so first and then looks for the other: at least one
+    of them sees it.
+    """
+    row = {**TIDYING, "owner": owner, "until": now + TIDIED_WITHIN}
+    free = Where("attribute_not_exists(#key) OR #until <= :now", {"now": now})
+    if not dynamo.put(META, row, free):
+        yield False
+        return
+    try:
+        yield not repairing(dynamo, now)
+    finally:
+        dynamo.delete(META, TIDYING, Where("#owner = :owner", {"owner": owner}))
+
+
+def is_tidied(dynamo: Dynamo, now: int) -> bool:
+    """Whether the archive is just being changed by the job that does so."""
+    held = dynamo.get(META, TIDYING)
+    return bool(held and held["until"] > now)
 
 
 def renew(dynamo: Dynamo, lease: Lease, now: int) -> None:

@@ -145,9 +145,14 @@ class Store:
     def lead_repair(self, owner: str, now: int) -> None:
         """Become the writer in order to repair: under any rules, whatever was left unfinished.
 
-        What cannot be finished is for the repair to put right.
+        What cannot be finished is for the repair to put right. TransientError while another
+        holds the lease, or the archive is being tidied.
         """
         self._take(owner, now, repair=True)
+        if leases.is_tidied(self.dynamo, now):
+            self.release()
+            raise TransientError("the archive is being tidied: wait until that is done, which may"
+                                 " take some minutes")  # fmt: skip
         try:
             self._recover(now)
         except StoreError as error:
