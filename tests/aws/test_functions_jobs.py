@@ -31,7 +31,7 @@ from ngu_points.aws.tables import (
 from ngu_points.config import rules_of
 from ngu_points.engine.coverage import Delivery, Head
 from ngu_points.engine.events import Rejected
-from ngu_points.errors import StoreError, UsageError
+from ngu_points.errors import StoreError, TransientError, UsageError
 from ngu_points.pipeline import query
 from ngu_points.pipeline.process import process
 from ngu_points.pipeline.schedule import JOBS
@@ -210,6 +210,22 @@ def test_the_ranks_are_those_of_the_state_in_pieces_with_its_block(stage, monkey
     assert second is not None
     assert second["first"] == jobs.BANK + 1
     assert jobs.ranks(stage.store())[1] == ranks  # type: ignore[index]
+
+
+def test_ranks_of_two_snapshots_are_never_mixed(stage, monkeypatch) -> None:
+    """Who reads while a snapshot is being replaced is told to ask again."""
+    monkeypatch.setattr(jobs, "PIECE", 2)
+    done(stage)
+    stage.job("points-recalc")
+    store, key = stage.store(), {"season": "1", "piece": 2}
+    piece = store.dynamo.get(LEADERBOARD, key)
+    assert piece is not None
+    store.dynamo.put(LEADERBOARD, piece | {"block": piece["block"] + 1})
+    with pytest.raises(TransientError, match="replaced while it was read"):
+        jobs.ranks(store)
+    store.dynamo.delete(LEADERBOARD, key)
+    with pytest.raises(TransientError, match="replaced while it was read"):
+        jobs.ranks(store)
 
 
 def test_no_ranks_before_the_first_snapshot(stage) -> None:

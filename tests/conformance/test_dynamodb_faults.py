@@ -16,10 +16,18 @@ from conformance.kept import NOW, InCloud, dynamo_for, kept
 from conformance.test_stores import ALICE, BOB, CAROL, START, deliveries_of, event, finish
 from embedded.test_store import expected
 from ngu_points.aws import changes, dynamo, items, lease
+from ngu_points.aws.dynamo import key_of
 from ngu_points.aws.lease import SECONDS
 from ngu_points.aws.store import UNDO_KEPT, Store
 from ngu_points.aws.strays import UNANNOUNCED, WAIT
-from ngu_points.aws.tables import BATCH_EVENTS, DEAD_LETTERS, POINTS, STAKING_EVENTS, TOKENS
+from ngu_points.aws.tables import (
+    BATCH_EVENTS,
+    CHANGES,
+    DEAD_LETTERS,
+    POINTS,
+    STAKING_EVENTS,
+    TOKENS,
+)
 from ngu_points.engine.coverage import announce
 from ngu_points.engine.events import Events
 from ngu_points.engine.rules import DAY, Rules
@@ -402,6 +410,20 @@ def test_what_has_been_seen_to_arrive_is_folded_whatever_the_index_shows_next(pl
     step = process(place.store, RULES, NOW)
     assert step is not None
     assert len(step.events) == len(EVENTS)
+    assert place.store.fingerprint() == MARK
+
+
+def test_after_a_long_rest_it_goes_on(place) -> None:
+    """Nothing came for months and what the last step has written down has expired: it was done
+    with then, so the next process leads, and folds what comes."""
+    deliver(place, TWO_STEPS[:2])
+    finish(place.store, RULES)
+    for row in list(place.dynamo.scan(CHANGES)):
+        if "ttl" in row:
+            place.dynamo.delete(CHANGES, key_of(CHANGES, row))
+    place.again(NOW + changes.IMAGE_KEPT + 1)
+    deliver(place, TWO_STEPS[2:])
+    finish(place.store, RULES)
     assert place.store.fingerprint() == MARK
 
 

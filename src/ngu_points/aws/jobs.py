@@ -16,7 +16,7 @@ from ngu_points.aws.items import Row
 from ngu_points.aws.metrics import Metric
 from ngu_points.aws.store import Store
 from ngu_points.aws.tables import LEADERBOARD
-from ngu_points.errors import UsageError
+from ngu_points.errors import TransientError, UsageError
 from ngu_points.pipeline import jobs as pure
 from ngu_points.pipeline import query
 
@@ -81,13 +81,15 @@ LATEST = "latest"
 def ranks(store: Store) -> tuple[Row, list[dict[str, Any]]] | None:
     """The last snapshot: what it is of (block, timestamp, at, season), and its rows; None if none.
 
-    TransientError where it was replaced twice while it was read.
+    TransientError where it was replaced while it was read.
     """
     head = store.dynamo.get(LEADERBOARD, {"season": LATEST, "piece": 0})
     if head is None:
         return None
     keys = [{"season": head["of"], "piece": head["first"] + n} for n in range(head["pieces"])]
     found = sorted(store.dynamo.get_many(LEADERBOARD, keys), key=lambda row: int(row["piece"]))
+    if [row["block"] for row in found] != [head["block"]] * len(keys):
+        raise TransientError("the leaderboard was replaced while it was read: try again")
     about = {"season": head["of"], **{n: head[n] for n in ("block", "timestamp", "at", "wallets")}}
     return about, [rank for row in found for rank in json.loads(row["ranks"])]
 

@@ -195,7 +195,7 @@ class Store:
                 self._take_back(head, now)
             elif head.to_block > position:
                 self._finish(changes.step_at(self.dynamo, head), now)
-            else:
+            elif head.at > now - changes.IMAGE_KEPT:  # what an older one says has expired
                 step = changes.step_at(self.dynamo, head)
                 if not events.marked(self.dynamo, step.marks):
                     self._mark(step, now)
