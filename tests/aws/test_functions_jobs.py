@@ -14,6 +14,7 @@ from aws.deployed import SETTINGS, Deployed, deployed, figures
 from chains import CONTRACT, Chain, block_hash
 from conformance.test_stores import ALICE, BOB, CAROL, START, deliveries_of, event
 from ngu_points.aws import health, jobs, wiring
+from ngu_points.aws.archive import Archive
 from ngu_points.aws.dynamo import Where
 from ngu_points.aws.figures import WINDOWS
 from ngu_points.aws.functions import jobs as function
@@ -326,6 +327,25 @@ def test_tidy_archives_forgets_and_drops(stage, clock) -> None:
     stage.clients["s3"].delete_object(Bucket=bucket, Key=f"segments/{segment.name}")
     assert stage.job("gap-check") == {"gaps": 1}
     assert store.gaps()[0].place == ("archive", 0, 30, NO_FILE)
+
+
+def test_what_a_larger_segment_replaces_stays_until_the_next_run(stage, clock) -> None:
+    """However old it is: who has just read that it is live can still fetch it."""
+    done(stage)
+    objects = []
+    for block in (40, 50, 60):
+        clock[0] += UNDO_KEPT + 60
+        chain = Chain([], block, UNTIL + 3600 * block)
+        stage.deliver(deliveries_of(chain, [block - 9])[:2], write)
+        stage.process()
+        archive = stage.store().archive
+        assert isinstance(archive, Archive)
+        live = {segment.name for segment in archive.store.segments()}
+        stage.job("tidy")
+        objects.append(archive.names().keys())
+        assert live <= objects[-1]
+    first = min(objects[0])
+    assert [first in names for names in objects] == [True, True, False]
 
 
 def test_the_lag_is_to_the_newest_block_that_the_monitor_saw(stage) -> None:

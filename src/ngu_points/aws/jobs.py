@@ -142,7 +142,7 @@ def heartbeat(on: Deployment, now: int) -> dict[str, Any]:
 
 
 def tidy(on: Deployment, now: int) -> dict[str, Any]:
-    """Forget what can no more be taken back, archive it, drop what was replaced.
+    """Drop what was replaced before, forget what can no more be taken back, archive it.
 
     Not while somebody repairs: a repair goes by the archive as it found it.
     """
@@ -151,8 +151,8 @@ def tidy(on: Deployment, now: int) -> dict[str, Any]:
             return {"waitsFor": "a repair, or another run of this job"}
         done: dict[str, Any] = {"steps": on.store.prune(now)}
         if on.archive is not None:
+            done["swept"] = on.archive.sweep(now)  # not what is replaced now: readers are at it
             done["archivedThrough"] = on.archive.seal(now, SEGMENTS_AT_ONCE)
-            done["swept"] = on.archive.sweep(now)
         return done
 
 
