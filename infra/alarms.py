@@ -182,8 +182,8 @@ def _of_a_table(seen: Watched, place: str) -> Iterator[Watch]:
         f"{place} takes over 80% of the write units that it may; its maximum is being raised.",
         seen.capacity(place),
         CAPACITY,
-        last=5,
-        of=3,
+        last=2,
+        of=1,
         scales=True,
     )
 

@@ -83,14 +83,17 @@ class Watched:
         return _math(f"100 * FILL({lost}, 0) / ({done})", used, f"throttled % {place}")
 
     def capacity(self, place: str) -> cloudwatch.MathExpression:
-        """Consumed write units, percent of the maximum that the table has now."""
+        """Consumed write units, percent of the maximum that the table has now.
+
+        In periods of five minutes: no more often does AWS publish what the maximum is.
+        """
         took, most = f"consumed_{_id(place)}", f"most_{_id(place)}"
         used = {
-            took: self.dynamodb(place, "ConsumedWriteCapacityUnits", "Sum", MINUTE),
-            most: self.dynamodb(place, "OnDemandMaxWriteRequestUnits", "Maximum", MINUTE),
+            took: self.dynamodb(place, "ConsumedWriteCapacityUnits", "Sum", FIVE_MINUTES),
+            most: self.dynamodb(place, "OnDemandMaxWriteRequestUnits", "Maximum", FIVE_MINUTES),
         }
         text = f"100 * ({took} / PERIOD({took})) / FILL({most}, REPEAT)"
-        return _math(text, used, f"capacity % {place}", MINUTE)
+        return _math(text, used, f"capacity % {place}")
 
 
 def places() -> Iterator[str]:

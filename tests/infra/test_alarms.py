@@ -34,6 +34,11 @@ REAL = {
     NAMESPACE: {metric.name for metric in METRICS},
 }  # fmt: skip
 """Metrics that exist: AWS's lists, and what `aws.metrics` publishes."""
+BY_THE_MINUTE = {
+    "SuccessfulRequestLatency", "ConsumedWriteCapacityUnits", "WriteThrottleEvents",
+    "ThrottledRequests",
+}  # fmt: skip
+"""Of those of AWS the ones that, as its pages say, have a value for every minute."""
 
 
 def used(alarm: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -163,9 +168,17 @@ def test_consumed_capacity_over_80_percent(deployed: Deployment, place: str) -> 
     assert "[warning]" in alarm["AlarmDescription"]
     table, _, index = place.partition("/")
     assert places(alarm) == {deployed.name(table)} | ({index} - {""})
-    assert not goes_off(alarm, {"consumed": 48_000, "most": 1_000})
-    assert goes_off(alarm, {"consumed": 48_001, "most": 1_000})
+    assert not goes_off(alarm, {"consumed": 240_000, "most": 1_000})
+    assert goes_off(alarm, {"consumed": 240_001, "most": 1_000})
     assert not goes_off(alarm, {"consumed": None, "most": 1_000})
+
+
+def test_no_metric_is_looked_at_more_often_than_aws_publishes_it(deployed: Deployment) -> None:
+    """Else most periods have no value, and an alarm never goes off, or by turns."""
+    for alarm in deployed["alarms"].all("AWS::CloudWatch::Alarm").values():
+        for metric in used(alarm).values():
+            often = metric["Namespace"] == NAMESPACE or metric["MetricName"] in BY_THE_MINUTE
+            assert metric["Period"] >= (60 if often else 300), (alarm["AlarmName"], metric)
 
 
 def test_processing_delay_over_5_minutes(deployed: Deployment) -> None:
