@@ -37,6 +37,7 @@ from ngu_points.mirror.status import missing
 from ngu_points.pipeline.recover import drain as drained
 
 Block = click.IntRange(0)
+NAMED = 5  # events that one line names at most
 DRY = click.option("--dry-run", "dry", is_flag=True, help="Only say what would be done.")
 
 
@@ -380,6 +381,11 @@ def rebuild(given: Given, dry: bool) -> int:
             click.echo("  recovered from the archive alone: `ngu sync` reads what came after it")
         elif result["rulesChanged"]:
             click.echo("  the rules have changed: the fingerprint before was under other rules")
+        elif result["waiting"]:
+            waiting = result["waiting"]
+            some = ", ".join([*waiting[:NAMED], *["…"][: len(waiting) > NAMED]])
+            click.echo(f"  it is {result['before']}: all that differs is what `ngu sync` is yet to "
+                       f"process ({len(waiting):,}): {some}")  # fmt: skip
         elif not result["same"]:
             before = result["before"] or "too damaged to have one"
             click.echo(f"  it was {before}: the stored state differed from the archive")

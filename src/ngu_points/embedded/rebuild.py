@@ -16,7 +16,8 @@ from ngu_points.embedded.archive import identity_of, named, read_segment, segmen
 from ngu_points.embedded.history import History
 from ngu_points.embedded.retractions import remember, settle
 from ngu_points.embedded.store import Store
-from ngu_points.engine.coverage import Covered
+from ngu_points.engine.coverage import Covered, ready_through
+from ngu_points.engine.events import Events, ids
 from ngu_points.engine.fingerprint import fingerprint, shares_digest
 from ngu_points.engine.rules import Rules
 from ngu_points.engine.state import State, no_state
@@ -98,14 +99,16 @@ def rebuild(
         recovered = store.meta("position") is None and _recovered(store, history.folder, now)
         changed = store.meta("fold") != rules.fold_key()
         comparable = not (changed or recovered)
+        _check_whole(store)
         fold = _compared if dry else _replaced
-        before, after, counters = fold(store, history, rules, now, seen, comparable)
+        found = fold(store, history, rules, now, seen, comparable)
         report = {
-            "events": sum(v for k, v in counters.items() if k.isdigit()),
+            "events": sum(v for k, v in found.counters.items() if k.isdigit()),
             "block": store.position().block,
-            "before": before,
-            "fingerprint": after,
-            "same": after == before,
+            "before": found.before,
+            "fingerprint": found.after,
+            "same": found.after == found.before,
+            "waiting": found.waiting,
             "rulesChanged": changed,
             "recovered": recovered,
             "dryRun": dry,
@@ -114,34 +117,61 @@ def rebuild(
     return report | {"seconds": round(time.monotonic() - began, 3)}
 
 
-Folds = tuple[str | None, str, dict[str, int]]
-"""Fingerprints before (None where there is none to compare with) and after; events by kind."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a new fold gave, and what was there before."""
+
+    before: str | None  # fingerprint; None where there is none to compare with
+    after: str
+    counters: dict[str, int]  # events by kind
+    waiting: list[str]  # events not yet processed, where they alone make the difference
 
 
 def _replaced(
     store: Store, history: History, rules: Rules, now: int, seen: Seen, comparable: bool
-) -> Folds:
+) -> Found:
     """Put a new fold in the place of the stored state; inside a commit."""
     before = shown_fingerprint(store) if comparable else None
     if before is not None:
         remember(store, int(store.meta("start_block", 0)), "rebuild", now)
+    store.queue.mark_known(_waiting(store), now)
     fold_all(store, history, rules, now, seen, None if before is None else store.stored())
-    return before, store.fingerprint(), store.meta("counters")
+    return Found(before, store.fingerprint(), store.meta("counters"), [])
 
 
 def _compared(
-    store: Store, history: History, rules: Rules, _now: int, seen: Seen, comparable: bool
-) -> Folds:
-    """Fold everything anew in memory; what the rows say is read beside it, on a second core."""
-    position = store.position()
+    store: Store, history: History, rules: Rules, now: int, seen: Seen, comparable: bool
+) -> Found:
+    """Fold everything anew in memory; what the rows say is read beside it, on a second core.
+
+    Inside a commit that is rolled back: what waits is taken for processed there, as a rebuild does.
+    """
+    waiting = _waiting(store)
     with ThreadPoolExecutor(1, thread_name_prefix="rows") as beside:
         recorded = beside.submit(_recorded, store.path, rules, comparable)
-        again = fold_again(history, rules, position, seen)
-        _check_reached(again, history)
+        counters, after = _folded(store, history, rules, seen)
+    before, processed = recorded.result(), after
+    if len(waiting):
+        store.queue.mark_known(waiting, now)
+        counters, after = _folded(store, history, rules, seen)
+    alone = processed == before != after
+    return Found(before, after, counters, ids(waiting) if alone else [])
+
+
+def _folded(store: Store, history: History, rules: Rules, seen: Seen) -> tuple[dict[str, int], str]:
+    """Events by kind and the fingerprint of all that is processed, folded in memory."""
+    position = store.position()
+    again = fold_again(history, rules, position, seen)
+    _check_reached(again, history)
     state = replace(again.folded.hot.state, block=position.block, timestamp=position.timestamp)
     days = [(day, shares_digest(day, state.wallets.address)) for day in again.folded.days]
-    after = fingerprint(state, days, rules, store.chain_id)
-    return recorded.result(), after, again.counters
+    return again.counters, fingerprint(state, days, rules, store.chain_id)
+
+
+def _waiting(store: Store) -> Events:
+    """Events at or below the position, behind the archive, that are not noted as processed."""
+    found = store.queue.events_until(store.position().block)
+    return found.take(found.block > store.archived())
 
 
 def _recorded(path: Path, rules: Rules, comparable: bool) -> str | None:
@@ -186,14 +216,28 @@ def fold_all(
     _check_reached(again, history)
     store.replace_state(again.folded, again.counters, target, rows)
     store.queue.reopen(target.block)
-    while process(store, rules, now):
+    while process(store, rules, now, through=position.block):
         pass
     store.clear((), position.block)
     if store.position().block != position.block:
-        raise StoreError(
-            f"{store.path} has not all events up to block {position.block}: run "
-            f"`ngu rewind {store.position().block}`, then `ngu sync`"
-        )
+        raise _not_whole(store, store.position().block)
+
+
+def _check_whole(store: Store) -> None:
+    """StoreError unless the tables hold, behind the archive, exactly what was announced."""
+    archived, position = store.archived(), store.position().block
+    if archived < position:
+        reach = ready_through(store.coverage(archived), archived, store.arrived)
+        whole = archived if reach is None else reach.to_block
+        if whole < position:
+            raise _not_whole(store, whole)
+
+
+def _not_whole(store: Store, block: int) -> StoreError:
+    return StoreError(
+        f"{store.path} does not hold exactly the events that were announced above block {block}: "
+        f"run `ngu rewind {block}`, then `ngu sync`"
+    )
 
 
 def _check_reached(again: Again, history: History) -> None:

@@ -30,11 +30,18 @@ class Step:
     days: int  # feast days that closed
 
 
-def process(store: Store, rules: Rules, now: int, limit: int = EVENTS_MAX) -> Step | None:
-    """Fold what is covered beyond the position, about `limit` events; None if nothing is."""
+def process(
+    store: Store, rules: Rules, now: int, limit: int = EVENTS_MAX, through: int | None = None
+) -> Step | None:
+    """Fold what is covered beyond the position, about `limit` events; None if nothing is.
+
+    `through` is the end of a range beyond which nothing is folded now.
+    """
     store.settle(now)
     position = store.position().block
     records = store.coverage(position)
+    if through is not None:
+        records = [record for record in records if record.to_block <= through]
     reach = ready_through(records, position, store.arrived, limit)
     if reach is None:
         return None
