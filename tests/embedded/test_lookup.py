@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from embedded.test_store import chain_of
+import oracle
+from chains import Chain
+from embedded.test_store import NOW, chain_of, new_store
 from histories import WALLETS, histories
+from ngu_points.embedded import lookup
 from ngu_points.embedded.archive import read_segment, segment_columns, write_segment
+from ngu_points.embedded.history import History
+from ngu_points.engine.coverage import announce
 from ngu_points.engine.events import Events
+from ngu_points.engine.rules import Rules
 from ngu_points.errors import StoreError
+from ngu_points.pipeline.process import ingest
 from ngu_points.pipeline.segments import Identity, events_of, naming
+from ngu_points.web.interfaces import Looked
 
 IDENTITY = Identity(1, "0x" + "ab" * 20, "ngu")
 
@@ -55,3 +64,28 @@ def test_a_damaged_column_is_told_of(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(StoreError, match="ngu replay 0 3"), segment_columns(path):
         pass
+
+
+def test_the_latest_events_are_found_without_reading_all_that_is_recent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten events a block, for 300 blocks: a page of twenty reads some 16 blocks, not 256."""
+    mints = [
+        oracle.Event("BatchMint", block, log, 100 + block, "", WALLETS[0], 10 * block + log, 1)
+        for block in range(300)
+        for log in range(10)
+    ]
+    with closing(new_store(tmp_path, Rules())) as store:
+        list(ingest(store, announce(Chain(mints, 299, 900).covered(0, 299), 1), store.rules, NOW))
+        read: list[int] = []
+        recent = store.queue.recent
+
+        def counted(first: int, last: int) -> Events:
+            events = recent(first, last)
+            read.append(len(events))
+            return events
+
+        monkeypatch.setattr(store.queue, "recent", counted)
+        found = lookup.find(History(store), Looked(20, (2**62, 0)), read_segment)
+        assert found.events.block.tolist() == [299] * 10 + [298] * 10
+        assert sum(read) <= 200

@@ -20,7 +20,7 @@ from ngu_points.web.interfaces import Found, Looked
 
 SCANNED = 500_000
 """Events that one question looks through at most; the next page goes on behind them."""
-FEW = 256
+FEW = 16
 """Blocks of the event tables that are looked at first."""
 EXPLAINED = 2_000_000
 """Events on one wallet's tokens that are folded for an explanation at most."""
