@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -43,6 +44,9 @@ def test_a_right_record_agrees(words: Sequence[object], living: int | None, tmp_
     kept = noted(db)
     assert (kept["block"], kept["tokens"], kept["differences"]) == (151, found["tokens"], 0)
     assert kept["at"] > 1_700_000_000
+    told = next(line for line in ngu("status", "--db", db).out.splitlines() if "verified" in line)
+    words = rf"verified +block 151, {found['tokens']:,} tokens, 0 differences, on 20\d\d-.* UTC"
+    assert re.fullmatch(words, told)
 
 
 def test_the_sample_is_the_blocks(tmp_path: Path) -> None:

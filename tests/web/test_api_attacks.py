@@ -233,6 +233,7 @@ def test_a_file_is_sent_whole_whatever_part_is_asked_for(api: Api) -> None:
     for part in ("bytes=0-3", "bytes=9999999-", "bytes=x", "lines=1-2", "bytes=3-1", ""):
         found = api.ask("/", {"Range": part})
         assert (found.status, found.body) == (200, whole.body)
+        assert "accept-ranges" not in found.headers
 
 
 def test_listeners_do_not_disturb_the_end(

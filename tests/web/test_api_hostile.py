@@ -252,3 +252,17 @@ def test_a_taken_port_is_one_clear_line(api: Api, tmp_path: Path) -> None:
     assert "--port" in ended.complaint
     assert not (tmp_path / "b.db").exists()
     assert json.loads(api.ask("/health").body) == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/api/leaderboard?limit=0", "limit: it takes a number of at least 1"),
+        ("/api/leaderboard?limit=1001", "limit: it takes a number of at most 1000"),
+        ("/api/exports/nothing", "table: it takes tokens, points, events or feast"),
+        ("/api/series?window=week", "window: it takes live, 5m, hour or day"),
+    ],
+)
+def test_a_refusal_says_what_would_be_taken(api: Api, path: str, says: str) -> None:
+    """In words, not in those of a library."""
+    assert problem(api.ask(path))["detail"] == says

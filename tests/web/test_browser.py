@@ -207,6 +207,14 @@ def test_the_search_takes_an_address_and_explains_a_mistake(tab: Tab, running: S
     expect(page.get_by_text("Nothing has happened to this wallet")).to_be_visible()
 
 
+@pytest.mark.parametrize("place", ["wallet/%", "token/%E0%A4", "wallet/%3Cb%3E"])
+def test_an_address_that_cannot_be_decoded_is_told_of(tab: Tab, running: Site, place: str) -> None:
+    """A mistyped link shows what it should have been, never an empty page."""
+    tab.page.goto(f"{running.url}#/{place}")
+    expect(tab.page.locator("main h2")).to_have_text("This could not be loaded")
+    tab.wrong.clear()  # the browser notes the status
+
+
 def test_an_address_is_copied_whole(tab: Tab, running: Site) -> None:
     """The button beside a shortened address puts all of it on the clipboard and says so."""
     page = tab.go("#/")

@@ -231,7 +231,8 @@ def _listed(lines: Sequence[str]) -> RenderableType:
 def _verified(last: dict[str, Any] | None) -> str:
     if last is None:
         return "never: see `ngu verify`"
-    return ", ".join(f"{name} {value}" for name, value in last.items())
+    return (f"block {last['block']:,}, {last['tokens']:,} tokens, {last['differences']:,} "
+            f"differences, on {when(last['at'])}")  # fmt: skip
 
 
 def _endpoint(e: dict[str, Any]) -> str:

@@ -56,7 +56,8 @@ class Guard:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message["headers"], *HEADERS]
+                own = [h for h in message["headers"] if h[0] != b"accept-ranges"]
+                headers = [*own, *HEADERS]
                 if not any(name == b"cache-control" for name, _ in headers):
                     headers.append((b"cache-control", b"no-cache"))  # to be asked for anew
                 message["headers"] = headers

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -68,6 +69,8 @@ SHAPES = {
     "day": "today, a day (2026-01-31) or days since 1970-01-01",
 }
 """What a parameter looks like, in words."""
+BOUND = re.compile(r"Expected `(?P<of>int|str)`(?: of length)? (?:(?P<most><=)|>=) (?P<number>\d+)")
+"""How msgspec words a limit."""
 
 
 class Question(msgspec.Struct, frozen=True, rename="camel", kw_only=True,
@@ -196,8 +199,21 @@ def asked(kind: type[T], path: Mapping[str, str], query: Iterable[tuple[str, str
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$.")
         name = place.rstrip("`")
-        shape = SHAPES.get(name) if "matching regex" in text else None
-        raise wrong(name or "query", f"it takes {shape}" if shape else text) from error
+        takes = _takes(kind, name, text)
+        raise wrong(name or "query", f"it takes {takes}" if takes else text) from error
+
+
+def _takes(kind: type[Question], name: str, text: str) -> str | None:
+    """What a parameter takes, in words, where msgspec complains of its value."""
+    if "matching regex" in text:
+        return SHAPES.get(name)
+    if text.startswith("Invalid enum value"):
+        *some, last = get_args(get_type_hints(kind)[name])
+        return f"{', '.join(some)} or {last}"
+    if bound := BOUND.fullmatch(text):
+        number = f"at {'most' if bound['most'] else 'least'} {bound['number']}"
+        return f"a number of {number}" if bound["of"] == "int" else f"{number} characters"
+    return None
 
 
 @cache

@@ -51,11 +51,19 @@ function open() {
 
 function route(path) {
   for (const [pattern, page] of ROUTES) {
-    const match = pattern.exec(decodeURI(path));
+    const match = pattern.exec(decoded(path));
     if (match) return [match, page];
   }
   location.replace("#/");
   return [["/"], leaderboard];
+}
+
+function decoded(path) {
+  try {
+    return decodeURI(path);
+  } catch {
+    return path; // a mistyped link: the page says what is wrong with it
+  }
 }
 
 async function load(one) {
