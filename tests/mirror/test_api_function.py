@@ -282,12 +282,18 @@ def test_what_there_is_is_answered_while_tables_are_out_of_reach(
     assert capsys.readouterr().err.count("DynamoDB is busy") == 3
 
 
-def test_answers_follow_the_tables(
-    emulator_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Blocks that come are in the answers; blocks taken back are not, nor in those of the past."""
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The function is just starting, with a copy of its own; the next test's is another."""
     monkeypatch.setenv("COPY", str(tmp_path / "copy.db"))
     function._unit.cache_clear()
+    yield
+    function._unit.cache_clear()
+
+
+@pytest.mark.usefixtures("own")
+def test_answers_follow_the_tables(emulator_url: str, tmp_path: Path) -> None:
+    """Blocks that come are in the answers; blocks taken back are not, nor in those of the past."""
     with modelled(), stage_of(busy_chain(30, 3), emulator_url, tmp_path) as stage:
         filled(stage, 20)
         assert valid() == 20
@@ -300,15 +306,13 @@ def test_answers_follow_the_tables(
         function._unit()[2][0]._due = 0.0
         assert valid() == stage.store.position().block < 25
         assert called("/api/leaderboard", at=25)["statusCode"] == 404
-    function._unit.cache_clear()
 
 
+@pytest.mark.usefixtures("own")
 def test_answers_follow_a_rebuild_that_leaves_the_block_as_it_was(
-    emulator_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulator_url: str, tmp_path: Path
 ) -> None:
     """What was wrong is answered no longer than until the next look."""
-    monkeypatch.setenv("COPY", str(tmp_path / "copy.db"))
-    function._unit.cache_clear()
     with modelled(), stage_of(busy_chain(20, 2), emulator_url, tmp_path) as stage:
         filled(stage, 20)
         right = ranked()
@@ -321,7 +325,6 @@ def test_answers_follow_a_rebuild_that_leaves_the_block_as_it_was(
         assert stage.ngu("rebuild", "--json").json["block"] == 20
         here()._due = 0.0
         assert ranked() == right
-    function._unit.cache_clear()
 
 
 def ranked() -> Any:
